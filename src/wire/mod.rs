@@ -1,0 +1,1 @@
+//! The protocols, without sockets or clocks.
