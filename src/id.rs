@@ -61,7 +61,7 @@ pub struct PeerId([u8; 20]);
 ///
 /// It never leaves the server but to its own client, and its `Debug` form does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionId([u8; 20]);
+pub(crate) struct SessionId([u8; 20]);
 
 impl PeerId {
     /// A new random id.

@@ -1,12 +1,22 @@
-//! WebRTC signaling for the web server you already run.
+#![doc = include_str!("../README.md")]
 
+mod broker;
 mod error;
 mod id;
 mod limits;
+#[cfg(feature = "tower")]
+mod middleware;
+mod server;
+mod session;
 mod signal;
+mod sync;
 mod wire;
 
+pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
 pub use error::{CloseReason, Code, Error};
-pub use id::{InvalidId, PeerId, RoomId, SessionId};
+pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
+#[cfg(feature = "tower")]
+pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
+pub use server::{Builder, CustomEvent, PeerData, Variable, Verdict};
 pub use signal::Signal;

@@ -1,0 +1,70 @@
+//! A signaling server as a process of its own, configured by the environment.
+//!
+//! ```text
+//! cargo run --release --example standalone -- --help
+//! ```
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use axum::Router;
+use peer_data_server::{Builder, PeerDataLayer};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: &str = "3000";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if let Some(argument) = std::env::args().nth(1) {
+        if matches!(&*argument, "--help" | "-h") {
+            help();
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("standalone: unknown argument {argument}; see --help");
+        return ExitCode::from(2);
+    }
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("standalone: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let host: IpAddr = variable("HOST", DEFAULT_HOST)?;
+    let port: u16 = variable("PORT", DEFAULT_PORT)?;
+    let layer = PeerDataLayer::from(Builder::from_env()?.build()?);
+    let app = Router::new().layer(layer);
+
+    let listener = TcpListener::bind((host, port)).await?;
+    println!("signaling on http://{}", listener.local_addr()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        served = axum::serve(listener, app).into_future() => served?,
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+fn variable<T: std::str::FromStr>(name: &str, default: &str) -> Result<T, String> {
+    let value = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    value.parse().map_err(|_| format!("{name}: {value:?} will not do"))
+}
+
+fn help() {
+    println!("A WebRTC signaling server. It takes no arguments, but reads the environment:\n");
+    let line = |name: &str, default: &str, meaning: &str| {
+        println!("  {name:<30} {meaning} [{default}]");
+    };
+    line("HOST", DEFAULT_HOST, "the address to listen on");
+    line("PORT", DEFAULT_PORT, "the port to listen on");
+    for variable in Builder::VARIABLES {
+        line(variable.name, variable.default, variable.meaning);
+    }
+}

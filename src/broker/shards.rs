@@ -1,0 +1,66 @@
+//! A map in many parts, each behind a lock of its own.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::lock;
+
+/// More parts than cores by far, so that two threads seldom want the same one.
+const SHARDS: usize = 64;
+
+pub(crate) type Shard<K, V> = HashMap<K, V, RandomState>;
+
+#[derive(Debug)]
+pub(crate) struct Shards<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    /// Keyed at random: clients choose room names, and must not be able to make them collide.
+    hasher: RandomState,
+}
+
+impl<K: Hash + Eq, V> Shards<K, V> {
+    pub(crate) fn new() -> Self {
+        let hasher = RandomState::new();
+        Self {
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
+                .collect(),
+            hasher,
+        }
+    }
+
+    /// Locks the part that `key` belongs to.
+    pub(crate) fn lock<Q>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        // The remainder is below the number of shards, whatever the width of usize.
+        #[allow(clippy::cast_possible_truncation)]
+        let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
+        lock(&self.shards[index])
+    }
+
+    /// The entries of all parts, counted one part after the other.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// What `pick` makes of each entry, collected one part after the other.
+    pub(crate) fn collect<T>(&self, mut pick: impl FnMut(&K, &V) -> T) -> Vec<T> {
+        let mut picked = Vec::new();
+        for shard in &self.shards {
+            picked.extend(lock(shard).iter().map(|(key, value)| pick(key, value)));
+        }
+        picked
+    }
+}
+
+/// Gives memory back once a shard is mostly empty: after ten thousand peers have left, their
+/// tables should not stay.
+pub(crate) fn shrink<K: Hash + Eq, V>(shard: &mut Shard<K, V>) {
+    if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
+        shard.shrink_to(shard.len() * 2);
+    }
+}

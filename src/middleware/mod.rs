@@ -1,0 +1,13 @@
+//! The server as a tower layer and service, for axum and any other hyper 1 stack.
+
+mod body;
+mod future;
+mod layer;
+mod pump;
+mod service;
+mod upgrade;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::PeerDataLayer;
+pub use service::{NotFound, PeerDataService};

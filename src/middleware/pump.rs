@@ -1,0 +1,157 @@
+//! Moves bytes between a socket and its connection: one task, no buffer while it is idle.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::server::Connection;
+use crate::wire::segments::Segments;
+
+/// Read at a time, by all connections of a thread into the same memory.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Pieces of one vectored write: a header and a body for each of 32 frames.
+const SLICES: usize = 64;
+
+/// How long a client has to take its last frames and the close frame, and to hang up.
+const LINGER: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Serves the connection until it is over; `early` came together with the upgrade request.
+pub(super) async fn pump<S>(mut stream: S, mut early: Vec<u8>, mut connection: Connection)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.receive(&mut early, Instant::now());
+    drop(early);
+    let mut out = Segments::default();
+    if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {
+        // Boxed: few connections are closing at a time, and all others need not be as large.
+        let goodbye = Box::pin(say_goodbye(stream, connection, out));
+        let _ = tokio::time::timeout(LINGER, goodbye).await;
+    }
+}
+
+/// How a connection came to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// By the protocol: there are last words.
+    Said,
+    /// By the network.
+    Lost,
+}
+
+fn turn<S>(
+    stream: &mut S,
+    connection: &mut Connection,
+    out: &mut Segments,
+    cx: &mut Context<'_>,
+) -> Poll<End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        if connection.is_over() {
+            return Poll::Ready(End::Said);
+        }
+        if !out.has_remaining() {
+            connection.transmit(out);
+        }
+        let mut blocked = false;
+        if out.has_remaining() {
+            match write(stream, out, cx) {
+                Poll::Ready(Ok(1..)) => continue,
+                Poll::Ready(_) => {
+                    connection.lost();
+                    return Poll::Ready(End::Lost);
+                }
+                Poll::Pending => blocked = true,
+            }
+        }
+        if connection.wants_read() {
+            match read(stream, connection, cx) {
+                Poll::Ready(Ok(1..)) => continue,
+                Poll::Ready(_) => {
+                    connection.lost();
+                    return Poll::Ready(End::Lost);
+                }
+                Poll::Pending => {}
+            }
+        } else if connection.poll_turn(cx, Instant::now()).is_ready() {
+            continue;
+        }
+        // A blocked socket wakes this task by itself; whatever else there is can wait until then.
+        if connection.register(cx.waker()) || (blocked && !connection.is_over()) {
+            return Poll::Pending;
+        }
+    }
+}
+
+fn write<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    out: &mut Segments,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let filled = out.chunks_vectored(&mut slices);
+    let stream = Pin::new(stream);
+    let written = if stream.is_write_vectored() {
+        stream.poll_write_vectored(cx, &slices[..filled])
+    } else {
+        stream.poll_write(cx, out.chunk())
+    };
+    if let Poll::Ready(Ok(count)) = &written {
+        out.advance(*count);
+    }
+    written
+}
+
+fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    connection: &mut Connection,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    let mut scratch = SCRATCH.take();
+    scratch.resize(SCRATCH_BYTES, 0);
+    let mut buffer = ReadBuf::new(&mut scratch);
+    let count = Pin::new(stream)
+        .poll_read(cx, &mut buffer)
+        .map_ok(|()| buffer.filled().len());
+    if let Poll::Ready(Ok(count @ 1..)) = count {
+        connection.receive(&mut scratch[..count], Instant::now());
+    }
+    SCRATCH.set(scratch);
+    count
+}
+
+/// Writes what is left and the close frame, and waits for the client to hang up: a connection
+/// that is dropped with unread bytes is reset, and its last words may be lost with it.
+async fn say_goodbye<S>(mut stream: S, mut connection: Connection, mut out: Segments)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let more = connection.transmit(&mut out);
+        if stream.write_all_buf(&mut out).await.is_err() {
+            return;
+        }
+        if !more {
+            break;
+        }
+    }
+    drop(connection);
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut ignored = vec![0; 4 << 10];
+    while let Ok(1..) = stream.read(&mut ignored).await {}
+}

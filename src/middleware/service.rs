@@ -1,0 +1,133 @@
+//! One request: signaling's, or somebody else's.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use tower::Service;
+
+use super::body::ResponseBody;
+use super::future::ResponseFuture;
+use super::upgrade;
+use crate::server::{PeerData, Task};
+use crate::wire::intent::Head;
+use crate::wire::reply::{Refusal, Reply};
+
+/// Answers signaling; hands everything else to `S` untouched.
+///
+/// Made by [`PeerDataLayer`](super::PeerDataLayer) around an application, or by
+/// [`new`](PeerDataService::new) without one, to be routed:
+///
+/// ```
+/// use axum::Router;
+/// use peer_data_server::{PeerData, PeerDataService};
+///
+/// let service = PeerDataService::new(PeerData::new());
+/// let app: Router = Router::new()
+///     .route_service("/socket.io/", service.clone())
+///     .route_service("/peer-data", service);
+/// ```
+///
+/// A websocket is pumped by a task of its own, spawned on the tokio runtime that calls the
+/// service. The response to a waiting poll can be dropped at any time: that ends its session, as
+/// the protocol has it.
+#[derive(Clone, Debug)]
+pub struct PeerDataService<S = NotFound> {
+    server: PeerData,
+    inner: S,
+}
+
+impl PeerDataService {
+    /// Signaling alone: every other request is answered 404.
+    #[must_use]
+    pub fn new(server: PeerData) -> Self {
+        Self::around(server, NotFound(()))
+    }
+}
+
+impl<S> PeerDataService<S> {
+    pub(super) fn around(server: PeerData, inner: S) -> Self {
+        Self { server, inner }
+    }
+
+    /// The handle of the server.
+    #[must_use]
+    pub fn server(&self) -> &PeerData {
+        &self.server
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for PeerDataService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let headers = request.headers();
+        let task = self.server.task(&Head {
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            query: request.uri().query().unwrap_or_default(),
+            header: &|name| headers.get(name)?.to_str().ok(),
+        });
+        match task {
+            Task::Elsewhere => ResponseFuture::inner(self.inner.call(request)),
+            Task::Answer(reply) => ResponseFuture::answer(reply),
+            Task::Poll(poll) => ResponseFuture::poll(poll),
+            Task::Post(post) => ResponseFuture::post(post, request.into_body()),
+            // What is left of the request goes here: it would pin its connection's read buffer.
+            Task::Socket(socket) => ResponseFuture::answer(upgrade::start(&mut request, socket)),
+        }
+    }
+}
+
+pub(super) fn response<B>(reply: Reply) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::own(reply.body));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in reply.headers {
+        // Whatever of a client's is repeated was a header's value before.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response
+                .headers_mut()
+                .append(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+pub(super) fn unavailable() -> Reply {
+    Refusal::Unavailable.into()
+}
+
+/// The inner service of a [`PeerDataService`] without an application: answers 404.
+#[derive(Clone, Copy, Debug)]
+pub struct NotFound(());
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = Response::new("Not found: this service answers signaling only.".into());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}

@@ -1,0 +1,51 @@
+//! From a request to a websocket: the 101, and the connection behind it.
+
+use http::Request;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+
+use super::pump::pump;
+use super::service::unavailable;
+use crate::server::SocketTask;
+use crate::wire::reply::Reply;
+
+/// Answers 101 and spawns the task that pumps the connection once it is upgraded.
+pub(super) fn start<B>(request: &mut Request<B>, socket: SocketTask) -> Reply {
+    let Ok(runtime) = Handle::try_current() else {
+        return unavailable();
+    };
+    let reply = socket.handshake.reply();
+    let upgrade = hyper::upgrade::on(request);
+    runtime.spawn(async move {
+        // An error means that the client is gone, or that the stack offers no upgrades.
+        if let Ok(upgraded) = upgrade.await {
+            serve(upgraded, socket).await;
+        }
+    });
+    reply
+}
+
+async fn serve(upgraded: Upgraded, socket: SocketTask) {
+    let Some(connection) = socket.start() else {
+        return;
+    };
+    match plain_tcp(upgraded) {
+        Ok((stream, early)) => pump(stream, early, connection).await,
+        Err(upgraded) => pump(TokioIo::new(upgraded), Vec::new(), connection).await,
+    }
+}
+
+/// The TCP stream itself and what has been read from it already, where nothing else lies between:
+/// bytes then go to and from the socket without a lock or a second buffer.
+fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        // Copied, so that hyper's read buffer, 16 KB, can go.
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf.to_vec())),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+            Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+        }
+    }
+}

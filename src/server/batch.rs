@@ -1,0 +1,46 @@
+//! Wakes each receiver once for all that one read of a sender left in its mailbox.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use super::peer::Peer;
+
+thread_local! {
+    static OPEN: Cell<usize> = const { Cell::new(0) };
+    static DIRTY: RefCell<Vec<Arc<Peer>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While a batch is open on this thread, receivers are noted; once it is dropped, they are woken.
+/// Must not be held across an await.
+pub(super) struct Batch(());
+
+impl Batch {
+    pub(super) fn open() -> Self {
+        OPEN.set(OPEN.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        OPEN.set(OPEN.get() - 1);
+        if OPEN.get() == 0 {
+            flush();
+        }
+    }
+}
+
+/// Sees to it that `peer` is woken: with the open batch, or at once.
+pub(super) fn note(peer: &Arc<Peer>) {
+    DIRTY.with_borrow_mut(|dirty| dirty.push(Arc::clone(peer)));
+    if OPEN.get() == 0 {
+        flush();
+    }
+}
+
+fn flush() {
+    // One at a time: a waker is foreign code and may deliver something itself.
+    while let Some(peer) = DIRTY.with_borrow_mut(Vec::pop) {
+        peer.wake_carrier();
+    }
+}

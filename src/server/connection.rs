@@ -1,0 +1,201 @@
+//! One websocket of a client: bytes in, frames out. Whoever owns the socket drives it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+use std::{fmt, mem};
+
+use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
+
+use super::PeerData;
+use super::batch::Batch;
+use super::peer::Peer;
+use crate::error::CloseReason;
+use crate::session::{Link, Transmit};
+use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
+use crate::wire::segments::Segments;
+
+/// How much is handed out to be written at a time: enough for one large write, little enough that
+/// what a client does not take stays in its outbox, where it is counted.
+const TRANSMIT_BUDGET: usize = 64 << 10;
+
+pub(crate) struct Connection {
+    server: PeerData,
+    peer: Arc<Peer>,
+    link: Link,
+    assembler: Assembler,
+    /// The answer to the client's last ping.
+    pong: Option<Bytes>,
+    /// What to say last, where the session's reason does not tell.
+    farewell: Option<Bytes>,
+    /// Bytes that came while somebody else acted for this client, and the wait for its end.
+    stash: Vec<u8>,
+    turn: Option<Turn>,
+}
+
+type Turn = std::pin::Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
+
+impl Connection {
+    pub(super) fn new(server: PeerData, peer: Arc<Peer>, link: Link) -> Self {
+        Self {
+            server,
+            peer,
+            link,
+            assembler: Assembler::default(),
+            pong: None,
+            farewell: None,
+            stash: Vec::new(),
+            turn: None,
+        }
+    }
+
+    /// Takes what the client sent. The bytes are unmasked in place.
+    pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+        let peer = Arc::clone(&self.peer);
+        let Ok(turn) = peer.turn.try_lock() else {
+            self.stash = bytes.to_vec();
+            self.turn = Some(Box::pin(Arc::clone(&peer.turn).lock_owned()));
+            return;
+        };
+        self.act(bytes, now);
+        drop(turn);
+        self.server.settle(&peer);
+    }
+
+    /// Whether the client may be read. Not while it does not take its own mail.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.turn.is_none() && !self.peer.with(|session| session.is_congested())
+    }
+
+    /// Goes on with stashed bytes once nobody else acts for this client.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(turn) = &mut self.turn else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(turn) = turn.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
+        self.turn = None;
+        let mut bytes = mem::take(&mut self.stash);
+        self.act(&mut bytes, now);
+        drop(turn);
+        self.server.settle(&self.peer);
+        Poll::Ready(())
+    }
+
+    fn act(&mut self, mut bytes: &mut [u8], now: Instant) {
+        let settings = &self.server.inner.settings;
+        let limits = FrameLimits {
+            max_message: settings.limits.max_message,
+            max_fragments: settings.limits.max_fragments,
+        };
+        let _batch = Batch::open();
+        loop {
+            let (event, own) = match self.assembler.next(&mut bytes, limits) {
+                Ok(None) => return,
+                Ok(Some(Message::Text(text))) => self.peer.with(|session| {
+                    let event = session.handle_text(self.link, text, now);
+                    (event, session.peer())
+                }),
+                Ok(Some(Message::Binary(data))) => self.peer.with(|session| {
+                    let event = session.handle_binary(self.link, data, now);
+                    (event, session.peer())
+                }),
+                Ok(Some(Message::Ping(data))) => {
+                    // Only the latest needs an answer (RFC 6455, 5.5.3), so a flood costs nothing.
+                    self.pong = Some(frame::pong(data));
+                    self.peer.with(|session| session.handle_frame(self.link, now));
+                    continue;
+                }
+                Ok(Some(Message::Pong)) => {
+                    self.peer.with(|session| session.handle_frame(self.link, now));
+                    continue;
+                }
+                Ok(Some(Message::Close(code))) => {
+                    self.farewell = Some(frame::close(code, ""));
+                    return self.close(CloseReason::ClientClosed);
+                }
+                Err(error) => {
+                    self.farewell = Some(frame::close(Some(error.close_code()), ""));
+                    return self.close(match error {
+                        FrameError::TooLarge => CloseReason::MessageTooLarge,
+                        _ => CloseReason::ProtocolError,
+                    });
+                }
+            };
+            if let Some(event) = event {
+                self.server.handle(&self.peer, own, event);
+            }
+        }
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.peer.with(|session| session.close_link(self.link, reason));
+    }
+
+    /// The socket has ended or broken.
+    pub(crate) fn lost(&self) {
+        self.close(CloseReason::TransportLost);
+        self.server.settle(&self.peer);
+    }
+
+    /// Whether this websocket has nothing more to do than to say goodbye.
+    pub(crate) fn is_over(&self) -> bool {
+        self.peer.with(|session| session.is_over(self.link))
+    }
+
+    /// Hands out frames to write. False: these are the last, and the close frame is among them.
+    pub(crate) fn transmit(&mut self, out: &mut Segments) -> bool {
+        if let Some(pong) = self.pong.take() {
+            out.push_frame(pong);
+        }
+        let transmit = self
+            .peer
+            .with(|session| session.poll_transmit(self.link, TRANSMIT_BUDGET, out));
+        let Transmit::Close(reason) = transmit else {
+            return true;
+        };
+        out.push_frame(self.farewell.take().unwrap_or_else(|| farewell(reason)));
+        false
+    }
+
+    /// Asks to be woken when there is something to write or the session ends. False: there is
+    /// already, or it has.
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        self.pong.is_none() && self.peer.with(|session| session.register(self.link, waker))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.lost();
+    }
+}
+
+/// The close frame for a session that ended, or for a websocket that must not take over.
+fn farewell(reason: Option<CloseReason>) -> Bytes {
+    let code = match reason {
+        // Engine.IO closes its websockets without a code.
+        None | Some(CloseReason::ProtocolError | CloseReason::TransportLost) => None,
+        Some(CloseReason::ClientClosed | CloseReason::Kicked) => Some(CloseCode::Normal),
+        Some(CloseReason::MessageTooLarge) => Some(CloseCode::Size),
+        Some(CloseReason::BinaryNotAccepted) => Some(CloseCode::Unsupported),
+        Some(CloseReason::SlowConsumer) => Some(CloseCode::Again),
+        Some(
+            CloseReason::HeartbeatTimeout
+            | CloseReason::ConnectTimeout
+            | CloseReason::OverlappingPolls,
+        ) => Some(CloseCode::Policy),
+    };
+    let text = reason.filter(|_| code.is_some()).map(|reason| reason.to_string());
+    frame::close(code, text.as_deref().unwrap_or_default())
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}

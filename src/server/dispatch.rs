@@ -1,0 +1,301 @@
+//! From what a client asks for to what its room hears.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::custom::{CustomEvent, Verdict};
+use super::peer::Peer;
+use super::PeerData;
+use crate::broker::{BrokerError, Delivery, Mailbox};
+use crate::error::{CloseReason, Code};
+use crate::id::{PeerId, RoomId};
+use crate::session::{Event, Incoming, Wire};
+use crate::signal::Signal;
+use crate::wire::engine::Revision;
+use crate::wire::envelope::{self, Called, Envelope, Flaw, Kind};
+use crate::wire::{notice, reference, socket};
+
+/// What a good event came to.
+struct Done {
+    delivered: usize,
+    /// Those who were in the room before: for CONNECT only.
+    peers: Option<Vec<PeerId>>,
+}
+
+impl Done {
+    fn delivered(delivered: usize) -> Self {
+        Self { delivered, peers: None }
+    }
+}
+
+impl PeerData {
+    /// Acts on one event of a client. `own` is the peer that it was connected as when it said it.
+    pub(super) fn handle(&self, peer: &Arc<Peer>, own: Option<PeerId>, event: Event<'_>) {
+        match (event, own) {
+            (Event::Connect, _) => self.connect(peer),
+            (Event::Leave(left), _) => {
+                let full = self.depart(&left);
+                self.close_slow(&Delivery { full, ..Delivery::default() });
+            }
+            (Event::Packet(incoming), Some(own)) => self.packet(peer, own, incoming),
+            (Event::Json(text), Some(own)) => {
+                let outcome = envelope::read_event(text)
+                    .and_then(|envelope| self.signal(&own, &envelope, Vec::new()));
+                Self::answer(peer, &own, None, outcome);
+            }
+            (Event::TooLarge { ack }, Some(own)) => {
+                let flaw = Flaw {
+                    code: Code::TooLarge,
+                    message: "the event with its attachments exceeds the maximum message",
+                    room: None,
+                };
+                Self::answer(peer, &own, ack.as_deref(), Err(flaw));
+            }
+            // A session yields these only while it is connected.
+            (Event::Packet(_) | Event::Json(_) | Event::TooLarge { .. }, None) => {}
+        }
+    }
+
+    /// Makes a client a peer.
+    pub(super) fn connect(&self, peer: &Arc<Peer>) {
+        let exposed = self.inner.settings.expose_session_ids
+            && peer.wire == Wire::Engine(Revision::V3);
+        let id = if exposed {
+            Ok(peer.sid.exposed())
+        } else {
+            PeerId::random()
+        };
+        // Attached first: the client may not learn an id at which it cannot be reached.
+        let attached = id.ok().filter(|id| {
+            let mailbox = Arc::clone(peer);
+            self.inner.broker.attach(*id, mailbox).is_ok()
+        });
+        match attached {
+            Some(id) => {
+                let closed = peer.with(|session| {
+                    session.accept(id);
+                    session.is_closed()
+                });
+                if closed {
+                    // Nobody has seen the id, and nobody will report it.
+                    self.inner.broker.detach(&id);
+                }
+            }
+            None => peer.close(CloseReason::ProtocolError),
+        }
+    }
+
+    fn packet(&self, peer: &Arc<Peer>, own: PeerId, incoming: Incoming<'_>) {
+        let Incoming { ack, data, attachments } = incoming;
+        let Ok(called) = envelope::read_packet(&data, attachments.as_ref().map(Vec::len)) else {
+            // Not an array with a name: not the protocol.
+            return peer.close(CloseReason::ProtocolError);
+        };
+        match called {
+            Called::Message(read) => {
+                let attachments = attachments.unwrap_or_default();
+                if self.inner.settings.reference_compat {
+                    self.echo(peer, &own, &read, &attachments);
+                }
+                let outcome =
+                    read.and_then(|envelope| self.signal(&own, &envelope, attachments));
+                Self::answer(peer, &own, ack.as_deref(), outcome);
+            }
+            Called::Other { name } => {
+                if self.inner.settings.reference_compat && name == "ipaddr" {
+                    peer.with(|session| {
+                        for packet in reference::addresses() {
+                            session.push(packet);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// The reference's debugging aid: each event goes back to its sender, as a `log`.
+    fn echo(
+        &self,
+        peer: &Arc<Peer>,
+        own: &PeerId,
+        read: &Result<Envelope<'_>, Flaw<'_>>,
+        attachments: &[Bytes],
+    ) {
+        let max = self.inner.settings.limits.max_message;
+        let Ok(envelope) = read else { return };
+        if let Ok(signal) = envelope.splice(own, attachments.to_vec(), max) {
+            let echo = reference::server_log(&signal);
+            peer.with(|session| session.push_signal(&echo));
+        }
+    }
+
+    /// Carries one signaling event to those whom it is for.
+    fn signal<'a>(
+        &self,
+        own: &PeerId,
+        envelope: &Envelope<'a>,
+        attachments: Vec<Bytes>,
+    ) -> Result<Done, Flaw<'a>> {
+        let max = self.inner.settings.limits.max_message;
+        let refuse = |error: BrokerError| match error {
+            BrokerError::NoSuchPeer => {
+                envelope.flaw(Code::NoSuchPeer, "there is no such peer in that room")
+            }
+            _ => envelope.flaw(Code::NotInRoom, "you are not in that room"),
+        };
+        let broker = &self.inner.broker;
+        match envelope.kind() {
+            Kind::Connect => {
+                let signal = envelope.splice(own, attachments, max)?;
+                self.join(own, envelope, &signal)
+            }
+            Kind::Disconnect => {
+                let signal = envelope.splice(own, attachments, max)?;
+                let departure = broker.leave(own, envelope.room());
+                let departure = departure.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
+                Ok(self.sent(departure.others.deliver(None, &signal)))
+            }
+            Kind::Offer | Kind::Answer | Kind::Candidate => {
+                let receiver = self.receiver(own, envelope).map_err(|refusal| match refusal {
+                    Unroutable::Oneself => {
+                        envelope.flaw(Code::Refused, "an event cannot be addressed to oneself")
+                    }
+                    Unroutable::Broker(error) => refuse(error),
+                })?;
+                let signal = envelope.splice(own, attachments, max)?;
+                Ok(Done::delivered(self.deliver_to(&receiver, &signal)))
+            }
+            Kind::Custom(kind) => {
+                let signal = envelope.splice(own, attachments, max)?;
+                match self.judge(own, kind, envelope.room(), &signal) {
+                    Verdict::Relay => {
+                        let audience = broker.audience(own, envelope.room()).map_err(refuse)?;
+                        Ok(self.sent(audience.deliver(Some(own), &signal)))
+                    }
+                    Verdict::Drop => Ok(Done::delivered(0)),
+                    Verdict::Refuse => {
+                        Err(envelope.flaw(Code::Refused, "the application refused this event"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn join<'a>(
+        &self,
+        own: &PeerId,
+        envelope: &Envelope<'a>,
+        signal: &Signal,
+    ) -> Result<Done, Flaw<'a>> {
+        // Length-checked with the envelope, and the sender is attached while it has its turn.
+        let joined = RoomId::new(envelope.room())
+            .ok()
+            .and_then(|room| self.inner.broker.join(own, &room).ok())
+            .ok_or_else(|| envelope.flaw(Code::Refused, "you cannot join that room"))?;
+        let peers = joined.members.ids().filter(|id| id != own).collect();
+        let done = self.sent(joined.members.deliver(Some(own), signal));
+        Ok(Done { peers: Some(peers), ..done })
+    }
+
+    fn judge(&self, own: &PeerId, kind: &str, room: &str, signal: &Signal) -> Verdict {
+        let Some(hook) = &self.inner.settings.custom else {
+            return Verdict::Relay;
+        };
+        hook.judge(&CustomEvent {
+            peer: *own,
+            kind,
+            room,
+            is_member: self.inner.broker.is_member(own, room),
+            signal,
+        })
+    }
+
+    /// The one whom an OFFER, ANSWER or CANDIDATE is for.
+    fn receiver(&self, own: &PeerId, envelope: &Envelope<'_>) -> Result<Arc<Peer>, Unroutable> {
+        let callee = envelope.callee().unwrap_or_default();
+        let broker = &self.inner.broker;
+        let to: Option<PeerId> = callee.parse().ok();
+        // A stranger to the room learns that first, whomever he asks for.
+        let routed = match &to {
+            Some(to) => broker.route(own, to, envelope.room()),
+            None => broker
+                .audience(own, envelope.room())
+                .and(Err(BrokerError::NoSuchPeer)),
+        };
+        match (routed, to) {
+            (Ok(_), Some(to)) if to == *own => Err(Unroutable::Oneself),
+            (Err(BrokerError::NoSuchPeer), Some(to)) => {
+                let alias = self.by_session_id(&to).ok_or(BrokerError::NoSuchPeer)?;
+                if alias == *own {
+                    return Err(Unroutable::Oneself);
+                }
+                Ok(broker.route(own, &alias, envelope.room())?)
+            }
+            (routed, _) => Ok(routed?),
+        }
+    }
+
+    /// Revision-3 clients know themselves by their session id, so that is a name for them too.
+    fn by_session_id(&self, name: &PeerId) -> Option<PeerId> {
+        let sid = crate::id::SessionId::parse(name.as_str()).ok()?;
+        let peer = self.session(&sid)?;
+        (peer.wire == Wire::Engine(Revision::V3))
+            .then(|| peer.with(|session| session.peer()))
+            .flatten()
+    }
+
+    fn deliver_to(&self, receiver: &Arc<Peer>, signal: &Signal) -> usize {
+        match receiver.deliver(signal) {
+            Ok(()) => 1,
+            Err(crate::broker::Undelivered::Full) => {
+                self.close(receiver, CloseReason::SlowConsumer);
+                0
+            }
+            Err(crate::broker::Undelivered::Closed) => 0,
+        }
+    }
+
+    fn sent(&self, delivery: Delivery) -> Done {
+        self.close_slow(&delivery);
+        Done::delivered(delivery.delivered)
+    }
+
+    /// Tells the sender what became of its event, as far as it asked.
+    fn answer(
+        peer: &Arc<Peer>,
+        own: &PeerId,
+        ack: Option<&str>,
+        outcome: Result<Done, Flaw<'_>>,
+    ) {
+        let body = match &outcome {
+            Ok(_) if ack.is_none() => return,
+            Ok(done) => {
+                let peers = done.peers.as_ref().map(|peers| peers.iter().copied());
+                notice::ack_ok(own, done.delivered, peers)
+            }
+            Err(flaw) => notice::ack_error(flaw.code, flaw.message),
+        };
+        peer.with(|session| {
+            if let Err(flaw) = &outcome {
+                let room = flaw.room.as_ref().map(Cow::as_ref);
+                session.push_signal(&notice::error(flaw.code, flaw.message, room));
+            }
+            if let Some(ack) = ack {
+                session.push(socket::ack(ack, &body));
+            }
+        });
+    }
+}
+
+enum Unroutable {
+    Oneself,
+    Broker(BrokerError),
+}
+
+impl From<BrokerError> for Unroutable {
+    fn from(error: BrokerError) -> Self {
+        Self::Broker(error)
+    }
+}

@@ -1,0 +1,201 @@
+//! Settings from the environment, so that a server can be configured without code.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Builder;
+use crate::error::Error;
+
+/// An environment variable that [`Builder::from_env`] reads.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Variable {
+    /// Its name, the unit in it.
+    pub name: &'static str,
+    /// Its default, as it would be written.
+    pub default: &'static str,
+    /// What it sets.
+    pub meaning: &'static str,
+    apply: fn(Builder, &str) -> Result<Builder, String>,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variable")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Every variable that [`from_env`](Self::from_env) reads, for a program's `--help`.
+    pub const VARIABLES: &'static [Variable] = &[
+        Variable {
+            name: "PEER_DATA_PATH",
+            default: "/socket.io",
+            meaning: "where Socket.IO clients connect",
+            apply: |builder, value| Ok(builder.path(value)),
+        },
+        Variable {
+            name: "PEER_DATA_JSON_PATH",
+            default: "/peer-data",
+            meaning: "where plain JSON WebSocket clients connect",
+            apply: |builder, value| Ok(builder.json_path(value)),
+        },
+        Variable {
+            name: "PEER_DATA_PING_INTERVAL_MS",
+            default: "25000",
+            meaning: "time between two heartbeats",
+            apply: |builder, value| Ok(builder.ping_interval(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_PING_TIMEOUT_MS",
+            default: "20000",
+            meaning: "how long an answer to a heartbeat may take",
+            apply: |builder, value| Ok(builder.ping_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_UPGRADE_TIMEOUT_MS",
+            default: "10000",
+            meaning: "how long a websocket may take to replace long-polling",
+            apply: |builder, value| Ok(builder.upgrade_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_CONNECT_TIMEOUT_MS",
+            default: "10000",
+            meaning: "how long a client may take to ask to connect",
+            apply: |builder, value| Ok(builder.connect_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_MESSAGE_BYTES",
+            default: "1000000",
+            meaning: "the longest message",
+            apply: |builder, value| Ok(builder.max_message(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_OUTBOX_BYTES",
+            default: "4194304",
+            meaning: "bytes that may wait for one peer, at least two messages",
+            apply: |builder, value| Ok(builder.max_outbox(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_ATTACHMENTS",
+            default: "10",
+            meaning: "binary attachments of one event",
+            apply: |builder, value| Ok(builder.max_attachments(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_FRAGMENTS",
+            default: "4096",
+            meaning: "fragments of one websocket message",
+            apply: |builder, value| Ok(builder.max_fragments(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_EXPOSE_SESSION_IDS",
+            default: "0",
+            meaning: "peer ids of revision-3 clients equal their session ids, as in the reference",
+            apply: |builder, value| Ok(builder.expose_session_ids(switch(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_REFERENCE_COMPAT",
+            default: "0",
+            meaning: "the reference's SERVER_LOG echo and ipaddr answer",
+            apply: |builder, value| Ok(builder.reference_compat(switch(value)?)),
+        },
+    ];
+
+    /// The defaults, changed by the variables in [`VARIABLES`](Self::VARIABLES). Empty ones count
+    /// as unset; a switch is off at `0`, `false`, `off` and `no`.
+    ///
+    /// # Errors
+    ///
+    /// When a variable's value cannot be; [`Error::subject`] is its name. Whether the values go
+    /// together is seen by [`build`](Self::build).
+    ///
+    /// ```
+    /// use peer_data_server::Builder;
+    ///
+    /// let server = Builder::from_env()?.build()?;
+    /// # Ok::<(), peer_data_server::Error>(())
+    /// ```
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(|name| std::env::var_os(name).map(|value| value.into_string()))
+    }
+
+    fn from_variables(
+        lookup: impl Fn(&str) -> Option<Result<String, std::ffi::OsString>>,
+    ) -> Result<Self, Error> {
+        let mut builder = Self::default();
+        for variable in Self::VARIABLES {
+            let value = match lookup(variable.name) {
+                None => continue,
+                Some(Err(_)) => return Err(Error::new(variable.name, "not UTF-8")),
+                Some(Ok(value)) if value.is_empty() => continue,
+                Some(Ok(value)) => value,
+            };
+            builder = (variable.apply)(builder, value.trim())
+                .map_err(|problem| Error::new(variable.name, problem))?;
+        }
+        Ok(builder)
+    }
+}
+
+fn millis(value: &str) -> Result<Duration, String> {
+    let millis = value.parse();
+    millis
+        .map(Duration::from_millis)
+        .map_err(|_| format!("{value:?} is not a number of milliseconds"))
+}
+
+fn number(value: &str) -> Result<usize, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{value:?} is not a whole number"))
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" | "on" | "yes" => Ok(true),
+        "0" | "false" | "off" | "no" => Ok(false),
+        _ => Err(format!("{value:?} is neither 1 nor 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &'static str, value: &str) -> Result<Builder, Error> {
+        Builder::from_variables(|asked| (asked == name).then(|| Ok(value.to_owned())))
+    }
+
+    #[test]
+    fn every_default_is_the_builders_own() {
+        for variable in Builder::VARIABLES {
+            let set = read(variable.name, variable.default).unwrap().build().unwrap();
+            let unset = Builder::default().build().unwrap();
+            assert_eq!(format!("{set:?}"), format!("{unset:?}"), "{}", variable.name);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_names_its_variable() {
+        for (name, value) in [
+            ("PEER_DATA_PING_INTERVAL_MS", "soon"),
+            ("PEER_DATA_OUTBOX_BYTES", "-1"),
+            ("PEER_DATA_REFERENCE_COMPAT", "maybe"),
+        ] {
+            let error = read(name, value).unwrap_err();
+            assert_eq!(error.subject(), name);
+            assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn zero_and_false_are_off() {
+        for off in ["0", "false", "OFF", "no"] {
+            assert_eq!(switch(off), Ok(false));
+        }
+        assert_eq!(switch("1"), Ok(true));
+    }
+}

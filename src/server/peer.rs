@@ -1,0 +1,86 @@
+//! One client of this server: its session, and the mailbox that the broker knows.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Mutex as TurnLock;
+
+use super::batch;
+use super::sweeper::Slot;
+use crate::broker::{Mailbox, Undelivered};
+use crate::error::CloseReason;
+use crate::id::SessionId;
+use crate::session::{Session, Wire};
+use crate::signal::Signal;
+use crate::sync::lock;
+
+/// A client, connected as a peer or not yet.
+pub(crate) struct Peer {
+    pub(super) sid: SessionId,
+    pub(super) wire: Wire,
+    pub(super) slot: Slot,
+    session: Mutex<Session>,
+    /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
+    /// the peer's departure before its last signal is out.
+    pub(super) turn: Arc<TurnLock<()>>,
+}
+
+impl Peer {
+    pub(super) fn new(sid: SessionId, session: Session) -> Arc<Self> {
+        Arc::new(Self {
+            sid,
+            wire: session.wire(),
+            slot: Slot::none(),
+            session: Mutex::new(session),
+            turn: Arc::default(),
+        })
+    }
+
+    /// Makes one step of the session, then wakes those whom the step concerns.
+    pub(super) fn with<T>(&self, step: impl FnOnce(&mut Session) -> T) -> T {
+        let mut session = lock(&self.session);
+        let outcome = step(&mut session);
+        let wakes = session.take_wakes();
+        drop(session);
+        wakes.wake();
+        outcome
+    }
+
+    pub(super) fn close(&self, reason: CloseReason) {
+        self.with(|session| session.close(reason));
+    }
+
+    pub(super) fn wake_carrier(&self) {
+        let carrier = lock(&self.session).take_carrier();
+        if let Some(carrier) = carrier {
+            carrier.wake();
+        }
+    }
+}
+
+impl Mailbox for Peer {
+    fn deliver(self: &Arc<Self>, signal: &Signal) -> Result<(), Undelivered> {
+        let mut session = lock(&self.session);
+        if session.is_closed() {
+            return Err(Undelivered::Closed);
+        }
+        let outcome = session.enqueue(signal);
+        drop(session);
+        match outcome {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                batch::note(self);
+                Ok(())
+            }
+            Err(_) => Err(Undelivered::Full),
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("wire", &self.wire)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! GET and POST of a long-polling session, as futures that know no framework.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::PeerData;
+use super::batch::Batch;
+use super::peer::Peer;
+use crate::error::CloseReason;
+use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
+use crate::wire::engine::Revision;
+use crate::wire::intent::{Content, Format};
+use crate::wire::reply::{Refusal, Reply};
+use crate::wire::{jsonp, payload};
+
+/// How to dress an answer for the one who asked.
+#[derive(Debug)]
+pub(super) struct Dress {
+    pub(super) origin: Option<String>,
+    pub(super) jsonp: Option<String>,
+}
+
+impl Dress {
+    pub(super) fn answer(&self, PollAnswer(payload): PollAnswer) -> Reply {
+        let reply = match (&self.jsonp, std::str::from_utf8(&payload.body)) {
+            (Some(index), Ok(text)) => {
+                Reply::new(200, "text/javascript; charset=UTF-8", jsonp::wrap(index, text))
+            }
+            _ if payload.binary => Reply::new(200, "application/octet-stream", payload.body),
+            _ => Reply::new(200, "text/plain; charset=UTF-8", payload.body),
+        };
+        reply.uncached().allow_origin(self.origin.as_deref())
+    }
+
+    pub(super) fn refuse(&self, refusal: impl Into<Refusal>) -> Reply {
+        Reply::from(refusal.into()).allow_origin(self.origin.as_deref())
+    }
+}
+
+impl From<PollRefused> for Refusal {
+    fn from(refused: PollRefused) -> Self {
+        match refused {
+            PollRefused::Gone => Self::SessionUnknown,
+            PollRefused::BadRequest => Self::BadRequest,
+        }
+    }
+}
+
+/// A GET that waits for something to say. Dropped before that, it ends the session: the client
+/// has cut it, as the protocol has it.
+#[derive(Debug)]
+pub(crate) struct PollFuture {
+    server: PeerData,
+    peer: Arc<Peer>,
+    ticket: Ticket,
+    dress: Dress,
+}
+
+impl PollFuture {
+    pub(super) fn open(
+        server: &PeerData,
+        peer: Arc<Peer>,
+        format: Format,
+        origin: Option<String>,
+    ) -> Result<Self, Reply> {
+        let jsonp = format.jsonp;
+        let dress = Dress { origin, jsonp };
+        let opened = peer.with(Session::open_poll);
+        // A second poll has ended the session.
+        server.settle(&peer);
+        match opened {
+            Ok(ticket) => Ok(Self {
+                server: server.clone(),
+                peer,
+                ticket,
+                dress,
+            }),
+            Err(refused) => Err(dress.refuse(refused)),
+        }
+    }
+}
+
+impl Future for PollFuture {
+    type Output = Reply;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let base64 = self.dress.jsonp.is_some();
+        let answer = self
+            .peer
+            .with(|session| session.poll_answer(self.ticket, base64, cx.waker()));
+        answer.map(|answer| self.dress.answer(answer))
+    }
+}
+
+impl Drop for PollFuture {
+    fn drop(&mut self) {
+        self.peer.with(|session| session.drop_poll(self.ticket));
+        self.server.settle(&self.peer);
+    }
+}
+
+/// A POST of packets.
+#[derive(Debug)]
+pub(crate) struct Post {
+    server: PeerData,
+    peer: Arc<Peer>,
+    revision: Revision,
+    content: Content,
+    length: Option<u64>,
+    dress: Dress,
+    /// Until then, giving up means that packets are lost, and the session with them.
+    complete: bool,
+}
+
+impl Post {
+    pub(super) fn new(
+        server: &PeerData,
+        peer: Arc<Peer>,
+        content: Content,
+        length: Option<u64>,
+        origin: Option<String>,
+    ) -> Self {
+        let revision = match peer.wire {
+            Wire::Engine(revision) => revision,
+            Wire::Json => Revision::V4,
+        };
+        let dress = Dress { origin, jsonp: None };
+        Self {
+            server: server.clone(),
+            peer,
+            revision,
+            content,
+            length,
+            dress,
+            complete: false,
+        }
+    }
+
+    /// Reads the body with `next`, piece by piece, and acts on its packets. POSTs of one session
+    /// are taken one after the other, in the order in which they came.
+    pub(crate) async fn run<E>(
+        mut self,
+        next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+    ) -> Reply {
+        let max = self.server.inner.settings.limits.max_message;
+        if self.length.is_some_and(|length| length > max as u64) {
+            self.complete = true;
+            return self.dress.refuse(Refusal::TooLarge);
+        }
+        let turn = Arc::clone(&self.peer.turn).lock_owned().await;
+        let outcome = match self.collect(next, max).await {
+            Ok(body) => self.act(&body),
+            Err(refusal) => Err(refusal),
+        };
+        drop(turn);
+        self.server.settle(&self.peer);
+        self.complete = true;
+        match outcome {
+            Ok(()) => Reply::new(200, "text/html", "ok")
+                .uncached()
+                .allow_origin(self.dress.origin.as_deref()),
+            Err(refusal) => self.dress.refuse(refusal),
+        }
+    }
+
+    async fn collect<E>(
+        &self,
+        mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+        max: usize,
+    ) -> Result<Bytes, Refusal> {
+        let mut body = BytesMut::new();
+        loop {
+            let piece = poll_fn(|cx| {
+                let usable = self.peer.with(|session| {
+                    session.wake_post(cx.waker());
+                    session.check_post()
+                });
+                match usable {
+                    Ok(()) => next(cx).map(Ok),
+                    Err(refused) => Poll::Ready(Err(Refusal::from(refused))),
+                }
+            });
+            match piece.await? {
+                None => return Ok(body.freeze()),
+                Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => {
+                    body.extend_from_slice(&piece);
+                }
+                Some(Ok(_)) => return Err(Refusal::TooLarge),
+                Some(Err(_)) => {
+                    self.peer.close(CloseReason::TransportLost);
+                    return Err(Refusal::BadRequest);
+                }
+            }
+        }
+    }
+
+    fn act(&self, body: &[u8]) -> Result<(), Refusal> {
+        let form;
+        let (body, binary) = match self.content {
+            Content::Text => (body, false),
+            Content::Binary => (body, true),
+            Content::Form => match jsonp::unwrap_form(body) {
+                Ok(payload) => {
+                    form = payload;
+                    (form.as_bytes(), false)
+                }
+                Err(_) => {
+                    self.peer.close(CloseReason::ProtocolError);
+                    return Ok(());
+                }
+            },
+        };
+        let now = Instant::now();
+        let _batch = Batch::open();
+        for packet in payload::decode(self.revision, body, binary) {
+            let (event, own) = self
+                .peer
+                .with(|session| (session.handle_packet(packet, now), session.peer()));
+            if let Some(event) = event {
+                self.server.handle(&self.peer, own, event);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.peer.close(CloseReason::TransportLost);
+            self.server.settle(&self.peer);
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! One client across requests, sockets and upgrades: bytes and instants in; events, bytes and a
+//! deadline out. No I/O, no clock, no rooms.
+
+mod assembly;
+mod heartbeat;
+mod outbox;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::error::CloseReason;
+use crate::id::{PeerId, SessionId};
+use crate::limits::Limits;
+use crate::signal::Signal;
+use crate::wire::engine::{self, Malformed, Outgoing, Packet, Revision};
+use crate::wire::socket::{self, Namespace, Packet as SocketPacket};
+use crate::wire::{json, notice};
+use assembly::{Assembled, Assembly};
+use heartbeat::{Beat, Heartbeat, Keeper};
+use outbox::{Outbox, View};
+pub(crate) use outbox::Full;
+use state::State;
+pub(crate) use state::{Link, PollAnswer, PollRefused, Ticket, Transmit};
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Socket.IO over Engine.IO.
+    Engine(Revision),
+    /// Plain JSON over websocket.
+    Json,
+}
+
+/// What a client asks for, once its packets are understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event<'a> {
+    /// To become a peer. Answered with [`Session::accept`].
+    Connect,
+    /// A Socket.IO event: `["name", …]`, not yet checked to be JSON.
+    Packet(Incoming<'a>),
+    /// One signaling event as plain text.
+    Json(&'a str),
+    /// A binary event over the maximum message, dropped.
+    TooLarge {
+        /// The ack that the client asked for.
+        ack: Option<String>,
+    },
+    /// To be that peer no longer; the connection stays.
+    Leave(PeerId),
+}
+
+/// A Socket.IO event as it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Incoming<'a> {
+    /// The number of the ack that the client asks for.
+    pub(crate) ack: Option<Cow<'a, str>>,
+    /// `["name", …]`.
+    pub(crate) data: Cow<'a, str>,
+    /// Present for a binary event.
+    pub(crate) attachments: Option<Vec<Bytes>>,
+}
+
+/// One client. Every method is a step; between steps nothing runs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    wire: Wire,
+    state: State,
+    /// Set while the client is connected to the one namespace there is.
+    peer: Option<PeerId>,
+    /// Binary must be written as base64: the client said so at the handshake.
+    base64: bool,
+    /// Until when the client must have asked to connect.
+    connect_by: Option<Instant>,
+    heartbeat: Heartbeat,
+    ping_due: bool,
+    assembly: Option<Box<Assembly>>,
+    outbox: Outbox,
+    limits: Arc<Limits>,
+    /// Whoever carries packets to the client: its socket's task or its waiting GET.
+    carrier: Option<Waker>,
+    /// The task of a websocket that wants to take over.
+    probe: Option<Waker>,
+    /// A POST whose body is still coming.
+    post: Option<Waker>,
+    /// Something happened that all who wait should look at.
+    stirred: bool,
+    /// Somebody has promised to wake the carrier.
+    dirty: bool,
+    links: u32,
+}
+
+/// Those to wake once the session's lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes([Option<Waker>; 3]);
+
+impl Wakes {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Session {
+    fn new(wire: Wire, state: State, limits: &Arc<Limits>, now: Instant) -> Self {
+        let keeper = match wire {
+            Wire::Engine(Revision::V3) => Keeper::Client,
+            Wire::Engine(Revision::V4) | Wire::Json => Keeper::Server,
+        };
+        Self {
+            wire,
+            state,
+            peer: None,
+            base64: false,
+            connect_by: Some(now + limits.connect_timeout),
+            heartbeat: Heartbeat::new(keeper, limits, now),
+            ping_due: false,
+            assembly: None,
+            outbox: Outbox::default(),
+            limits: Arc::clone(limits),
+            carrier: None,
+            probe: None,
+            post: None,
+            stirred: false,
+            dirty: false,
+            links: 1,
+        }
+    }
+
+    /// A session that starts with long-polling. The open packet is queued.
+    pub(crate) fn polling(
+        revision: Revision,
+        sid: &SessionId,
+        base64: bool,
+        limits: &Arc<Limits>,
+        now: Instant,
+    ) -> Self {
+        let mut session = Self::new(Wire::Engine(revision), State::polling(), limits, now);
+        session.base64 = base64;
+        session.push_open(revision, sid, true);
+        session
+    }
+
+    /// A session born on a websocket. The open packet is queued.
+    pub(crate) fn socket(
+        revision: Revision,
+        sid: &SessionId,
+        base64: bool,
+        limits: &Arc<Limits>,
+        now: Instant,
+    ) -> (Self, Link) {
+        let link = Link::FIRST;
+        let mut session = Self::new(Wire::Engine(revision), State::Socket(link), limits, now);
+        session.base64 = base64;
+        session.push_open(revision, sid, false);
+        (session, link)
+    }
+
+    /// A session on the plain JSON wire.
+    pub(crate) fn json(limits: &Arc<Limits>, now: Instant) -> (Self, Link) {
+        let link = Link::FIRST;
+        (Self::new(Wire::Json, State::Socket(link), limits, now), link)
+    }
+
+    fn push_open(&mut self, revision: Revision, sid: &SessionId, upgrades: bool) {
+        let millis = |duration: std::time::Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
+        let open = engine::open(
+            revision,
+            sid.as_str(),
+            upgrades,
+            millis(self.limits.ping_interval),
+            millis(self.limits.ping_timeout),
+            self.limits.max_message,
+        );
+        self.push(open);
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    /// The peer that the client is connected as.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        self.peer
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// Whether so much waits for this client that nothing more should be read from it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.outbox.cost() > self.limits.max_outbox / 2
+    }
+
+    /// Makes the client a peer and tells it its id.
+    pub(crate) fn accept(&mut self, id: PeerId) {
+        if self.is_closed() {
+            return;
+        }
+        self.peer = Some(id);
+        self.connect_by = None;
+        self.push(match self.wire {
+            Wire::Engine(revision) => socket::connected(revision, id.as_str()),
+            Wire::Json => notice::ready(&id),
+        });
+    }
+
+    /// Queues one packet of the session's own; one too many ends a client that does not read.
+    pub(crate) fn push(&mut self, text: Bytes) {
+        let pushed = self.outbox.push(Outgoing::Text(text), self.limits.max_outbox);
+        self.stirred = true;
+        if pushed.is_err() {
+            self.close(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// Queues a signal of the session's own, as [`push`](Self::push) does a packet.
+    pub(crate) fn push_signal(&mut self, signal: &Signal) {
+        let queued = self.enqueue(signal);
+        self.stirred = true;
+        if queued.is_err() {
+            self.close(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// Queues a signal. True asks the caller to see to it that the carrier is woken, by
+    /// [`take_carrier`](Self::take_carrier), once its own work is done.
+    pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
+        let view = match self.wire {
+            Wire::Engine(_) => View::Packets,
+            Wire::Json => View::Json,
+        };
+        self.outbox.push_signal(signal, view, self.limits.max_outbox)?;
+        let promise = !self.dirty && self.carrier.is_some();
+        self.dirty |= promise;
+        Ok(promise)
+    }
+
+    pub(crate) fn take_carrier(&mut self) -> Option<Waker> {
+        self.dirty = false;
+        self.carrier.take()
+    }
+
+    /// Those who must look at the session again after the step just made.
+    pub(crate) fn take_wakes(&mut self) -> Wakes {
+        if !std::mem::take(&mut self.stirred) {
+            return Wakes::default();
+        }
+        self.dirty = false;
+        Wakes([self.carrier.take(), self.probe.take(), self.post.take()])
+    }
+
+    /// Ends the session, once; what is said to the client follows from the reason.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.assembly = None;
+        match reason {
+            CloseReason::ClientClosed
+            | CloseReason::TransportLost
+            | CloseReason::HeartbeatTimeout
+            | CloseReason::SlowConsumer => self.outbox.clear(),
+            CloseReason::Kicked if self.peer.is_some() && self.wire != Wire::Json => {
+                // Tells a Socket.IO client that the server means it, so that it stays away.
+                let farewell = Outgoing::Text(socket::DISCONNECTED);
+                let _ = self.outbox.push(farewell, self.limits.max_outbox);
+            }
+            _ => {}
+        }
+        self.state = State::Closed {
+            reason,
+            last: self.state.carrier(),
+            reported: false,
+        };
+        self.stirred = true;
+    }
+
+    /// The end of the session, reported once: why, and as which peer it was connected.
+    pub(crate) fn take_ending(&mut self) -> Option<(CloseReason, Option<PeerId>)> {
+        match &mut self.state {
+            State::Closed { reason, reported, .. } if !*reported => {
+                *reported = true;
+                Some((*reason, self.peer.take()))
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        [self.connect_by, self.state.upgrade_by()]
+            .into_iter()
+            .flatten()
+            .chain([self.heartbeat.due()])
+            .min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        if self.state.upgrade_by().is_some_and(|by| by <= now) {
+            self.state.drop_probe();
+            self.stirred = true;
+        }
+        if self.connect_by.is_some_and(|by| by <= now) {
+            return self.close(CloseReason::ConnectTimeout);
+        }
+        match self.heartbeat.beat(&self.limits, now) {
+            Beat::Wait => {}
+            Beat::Dead => self.close(CloseReason::HeartbeatTimeout),
+            Beat::Ping if self.wire == Wire::Json => {
+                self.ping_due = true;
+                self.stirred = true;
+            }
+            Beat::Ping => self.push(engine::PING),
+        }
+    }
+
+    /// Text that came over a websocket.
+    pub(crate) fn handle_text<'a>(
+        &mut self,
+        link: Link,
+        text: &'a str,
+        now: Instant,
+    ) -> Option<Event<'a>> {
+        if !self.state.carries(link) {
+            self.handle_probe(link, text, now);
+            return None;
+        }
+        let Wire::Engine(revision) = self.wire else {
+            self.heartbeat.answered(&self.limits, now);
+            return Some(Event::Json(text));
+        };
+        let packet = engine::decode_text(revision, text);
+        self.handle_packet(packet, now)
+    }
+
+    /// Bytes that came over a websocket as a binary message.
+    pub(crate) fn handle_binary<'a>(
+        &mut self,
+        link: Link,
+        data: &'a [u8],
+        now: Instant,
+    ) -> Option<Event<'a>> {
+        if !self.state.carries(link) {
+            self.reject_probe(link);
+            return None;
+        }
+        let Wire::Engine(revision) = self.wire else {
+            self.close(CloseReason::BinaryNotAccepted);
+            return None;
+        };
+        let packet = engine::decode_binary(revision, data);
+        self.handle_packet(packet, now)
+    }
+
+    /// Any websocket frame of a plain JSON client shows that it lives.
+    pub(crate) fn handle_frame(&mut self, link: Link, now: Instant) {
+        if self.wire == Wire::Json && self.state.carries(link) {
+            self.heartbeat.answered(&self.limits, now);
+        }
+    }
+
+    /// One Engine.IO packet, from a websocket or out of a POST.
+    pub(crate) fn handle_packet<'a>(
+        &mut self,
+        packet: Result<Packet<'a>, Malformed>,
+        now: Instant,
+    ) -> Option<Event<'a>> {
+        if self.is_closed() {
+            return None;
+        }
+        let handled = packet.and_then(|packet| self.handle_known_packet(packet, now));
+        handled.unwrap_or_else(|Malformed| {
+            self.close(CloseReason::ProtocolError);
+            None
+        })
+    }
+
+    fn handle_known_packet<'a>(
+        &mut self,
+        packet: Packet<'a>,
+        now: Instant,
+    ) -> Result<Option<Event<'a>>, Malformed> {
+        self.heartbeat.heard(&self.limits, now);
+        let client_pings = self.wire == Wire::Engine(Revision::V3);
+        match packet {
+            Packet::Message(text) => return self.handle_message(text),
+            Packet::Binary(data) => return self.handle_attachment(&data),
+            Packet::Close => self.close(CloseReason::ClientClosed),
+            Packet::Ping(_) if client_pings => self.push(engine::PONG),
+            // Each revision has one direction; a ping in the other is an error there.
+            Packet::Ping(_) | Packet::Open => return Err(Malformed),
+            Packet::Pong(_) => self.heartbeat.answered(&self.limits, now),
+            Packet::Upgrade | Packet::Noop => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_message<'a>(&mut self, text: &'a str) -> Result<Option<Event<'a>>, Malformed> {
+        let Wire::Engine(revision) = self.wire else {
+            return Err(Malformed);
+        };
+        if self.assembly.is_some() {
+            return Err(Malformed);
+        }
+        match socket::decode(text, self.limits.max_attachments)? {
+            SocketPacket::Connect { namespace, data } => {
+                self.handle_connect(revision, namespace, data)
+            }
+            SocketPacket::Disconnect { namespace } => {
+                let left = self.peer.filter(|_| namespace.is_main());
+                if left.is_some() {
+                    self.peer = None;
+                }
+                Ok(left.map(Event::Leave))
+            }
+            SocketPacket::Event { namespace, ack, attachments, data } => {
+                if !namespace.is_main() || self.peer.is_none() {
+                    // Revision 3 servers look away; later ones end the connection.
+                    if revision == Revision::V4 {
+                        return Err(Malformed);
+                    }
+                    return Ok(self.ignore(attachments));
+                }
+                if let Some(missing @ 1..) = attachments {
+                    self.assembly = Some(Box::new(Assembly::of_event(ack, data, missing)));
+                    return Ok(None);
+                }
+                Ok(Some(Event::Packet(Incoming {
+                    ack: ack.map(Cow::Borrowed),
+                    data: Cow::Borrowed(data),
+                    attachments: attachments.map(|_| Vec::new()),
+                })))
+            }
+            // The server asks for no acks, so nobody waits for this one.
+            SocketPacket::Ack { attachments, data, .. } if json::is_array(data) => {
+                Ok(self.ignore(attachments))
+            }
+            SocketPacket::Ack { .. } | SocketPacket::Error => Err(Malformed),
+        }
+    }
+
+    fn handle_connect<'a>(
+        &mut self,
+        revision: Revision,
+        namespace: Namespace<'_>,
+        data: Option<&str>,
+    ) -> Result<Option<Event<'a>>, Malformed> {
+        if !namespace.is_main() {
+            self.push(socket::invalid_namespace(revision, namespace));
+            return Ok(None);
+        }
+        if revision == Revision::V4 && data.is_some_and(|data| !json::is_object(data)) {
+            return Err(Malformed);
+        }
+        match (self.peer, revision) {
+            (None, _) => Ok(Some(Event::Connect)),
+            (Some(_), Revision::V3) => Ok(None),
+            (Some(_), Revision::V4) => Err(Malformed),
+        }
+    }
+
+    fn ignore(&mut self, attachments: Option<usize>) -> Option<Event<'static>> {
+        if let Some(missing @ 1..) = attachments {
+            self.assembly = Some(Box::new(Assembly::ignored(missing)));
+        }
+        None
+    }
+
+    fn handle_attachment(&mut self, data: &[u8]) -> Result<Option<Event<'static>>, Malformed> {
+        let assembly = self.assembly.as_mut().ok_or(Malformed)?;
+        let Some(complete) = assembly.add(data, self.limits.max_message) else {
+            return Ok(None);
+        };
+        self.assembly = None;
+        Ok(complete.map(|Assembled { ack, data, attachments }| match attachments {
+            None => Event::TooLarge { ack },
+            Some(attachments) => Event::Packet(Incoming {
+                ack: ack.map(Cow::Owned),
+                data: Cow::Owned(data),
+                attachments: Some(attachments),
+            }),
+        }))
+    }
+}

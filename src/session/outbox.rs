@@ -1,0 +1,162 @@
+//! What waits for one peer, bounded in bytes.
+
+use std::collections::VecDeque;
+
+use crate::signal::Signal;
+use crate::wire::engine::Outgoing;
+
+/// What a waiting packet costs besides its bytes: its place in the queue and its share of the
+/// buffer's bookkeeping. Counted, so that a million empty packets are not free.
+const OVERHEAD: usize = 64;
+
+/// The outbox has no room for that.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// How a peer's wire wants its signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Socket.IO packets, attachments in the order of their numbers.
+    Packets,
+    /// Plain JSON, then a binary frame for each placeholder.
+    Json,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Outgoing>,
+    cost: usize,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The bytes that wait, bookkeeping included.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Queues one packet. Nothing is queued if it would go over `max`.
+    pub(crate) fn push(&mut self, packet: Outgoing, max: usize) -> Result<(), Full> {
+        self.reserve(cost(&packet), max)?;
+        self.queue.push_back(packet);
+        Ok(())
+    }
+
+    /// Queues a signal with all its attachments, or nothing of it.
+    pub(crate) fn push_signal(
+        &mut self,
+        signal: &Signal,
+        view: View,
+        max: usize,
+    ) -> Result<(), Full> {
+        let text = match view {
+            View::Packets => signal.packet().clone(),
+            View::Json => signal.json(),
+        };
+        let Some(attachments) = signal.attachments() else {
+            return self.push(Outgoing::Text(text), max);
+        };
+        let parts = |each: &mut dyn FnMut(&bytes::Bytes)| match view {
+            View::Packets => attachments.parts.iter().for_each(each),
+            View::Json => attachments
+                .placeholders
+                .iter()
+                .filter_map(|&number| attachments.parts.get(number as usize))
+                .for_each(each),
+        };
+        let mut total = text.len() + OVERHEAD;
+        parts(&mut |part| total += part.len() + OVERHEAD);
+        self.reserve(total, max)?;
+        self.queue.push_back(Outgoing::Text(text));
+        parts(&mut |part| self.queue.push_back(Outgoing::Binary(part.clone())));
+        Ok(())
+    }
+
+    fn reserve(&mut self, cost: usize, max: usize) -> Result<(), Full> {
+        let total = self.cost.saturating_add(cost);
+        if total > max {
+            return Err(Full);
+        }
+        self.cost = total;
+        Ok(())
+    }
+
+    /// The next packet. An emptied queue gives its memory back.
+    pub(crate) fn pop(&mut self) -> Option<Outgoing> {
+        let packet = self.queue.pop_front()?;
+        self.cost = self.cost.saturating_sub(cost(&packet));
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(packet)
+    }
+
+    /// Packets worth up to `budget` bytes, at least one if there is one.
+    pub(crate) fn take(&mut self, budget: usize) -> Vec<Outgoing> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while bytes < budget {
+            let Some(packet) = self.pop() else { break };
+            bytes = bytes.saturating_add(cost(&packet));
+            taken.push(packet);
+        }
+        taken
+    }
+
+    /// Throws away what waits.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn cost(packet: &Outgoing) -> usize {
+    let (Outgoing::Text(bytes) | Outgoing::Binary(bytes)) = packet;
+    bytes.len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn text(length: usize) -> Outgoing {
+        Outgoing::Text(Bytes::from(vec![b'x'; length]))
+    }
+
+    #[test]
+    fn is_bounded_in_bytes_and_frees_what_is_taken() {
+        let mut outbox = Outbox::default();
+        let max = 3 * (100 + OVERHEAD);
+        for _ in 0..3 {
+            outbox.push(text(100), max).unwrap();
+        }
+        assert_eq!(outbox.push(text(0), max), Err(Full));
+        assert_eq!(outbox.cost(), max);
+        assert!(outbox.pop().is_some());
+        outbox.push(text(100), max).unwrap();
+        assert_eq!(outbox.take(usize::MAX).len(), 3);
+        assert_eq!((outbox.cost(), outbox.queue.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn empty_packets_are_not_free() {
+        let mut outbox = Outbox::default();
+        let pushed = (0..1_000).take_while(|_| outbox.push(text(0), 6_400).is_ok());
+        assert_eq!(pushed.count(), 100);
+    }
+
+    #[test]
+    fn a_budget_is_kept_but_one_packet_always_goes() {
+        let mut outbox = Outbox::default();
+        for _ in 0..4 {
+            outbox.push(text(1_000), usize::MAX).unwrap();
+        }
+        assert_eq!(outbox.take(1).len(), 1);
+        assert_eq!(outbox.take(1_500).len(), 2);
+        assert_eq!(outbox.take(1_500).len(), 1);
+    }
+}

@@ -1,0 +1,329 @@
+//! Which transport carries the session, and how one takes over from another.
+//!
+//! ```text
+//!            websocket opens        "5" on the probe
+//!   Polling ─────────────────▶ Polling + probe ─────▶ Socket
+//!      ▲                             │                  │
+//!      └── probe closes, errs, ──────┘                  │
+//!          or is too late                               │
+//!      │                                                ▼
+//!      └───────────── close, loss, silence ─────────▶ Closed
+//! ```
+
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use super::{Session, Wire};
+use crate::error::CloseReason;
+use crate::wire::engine::{self, Outgoing, Revision};
+use crate::wire::payload::{self, Encoded};
+use crate::wire::segments::Segments;
+
+/// One websocket of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link(u32);
+
+impl Link {
+    pub(super) const FIRST: Self = Self(0);
+}
+
+/// One GET of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u32);
+
+#[derive(Debug)]
+pub(super) enum State {
+    Polling(Polling),
+    Socket(Link),
+    Closed {
+        reason: CloseReason,
+        /// The websocket that carried the session to its end, and may still drain it.
+        last: Option<Link>,
+        reported: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Polling {
+    get: Option<Ticket>,
+    probe: Option<Probe>,
+}
+
+/// A websocket that wants to take over.
+#[derive(Debug)]
+struct Probe {
+    link: Link,
+    until: Instant,
+    /// `2probe` has come: waiting GETs are let go, so that the client can say `5`.
+    answered: bool,
+    answer_due: bool,
+}
+
+impl State {
+    pub(super) fn polling() -> Self {
+        Self::Polling(Polling::default())
+    }
+
+    pub(super) fn carries(&self, link: Link) -> bool {
+        matches!(self, Self::Socket(current) if *current == link)
+    }
+
+    pub(super) fn carrier(&self) -> Option<Link> {
+        match self {
+            Self::Socket(link) => Some(*link),
+            _ => None,
+        }
+    }
+
+    fn probe(&mut self, link: Link) -> Option<&mut Probe> {
+        match self {
+            Self::Polling(polling) => polling.probe.as_mut().filter(|probe| probe.link == link),
+            _ => None,
+        }
+    }
+
+    pub(super) fn drop_probe(&mut self) {
+        if let Self::Polling(polling) = self {
+            polling.probe = None;
+        }
+    }
+
+    pub(super) fn upgrade_by(&self) -> Option<Instant> {
+        match self {
+            Self::Polling(polling) => polling.probe.as_ref().map(|probe| probe.until),
+            _ => None,
+        }
+    }
+}
+
+/// What a waiting GET is answered.
+#[derive(Debug)]
+pub(crate) struct PollAnswer(pub(crate) Encoded);
+
+/// Why a request cannot use the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollRefused {
+    /// The session is over.
+    Gone,
+    /// It is on another transport, or a GET is waiting already.
+    BadRequest,
+}
+
+/// What a websocket's task does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transmit {
+    /// Write what was handed out, and come again.
+    Open,
+    /// Write what was handed out, then close; with the session's reason, if it is over.
+    Close(Option<CloseReason>),
+}
+
+impl Session {
+    /// A GET that wants what there is to send.
+    ///
+    /// A second one at a time ends the session: the first is answered with a close packet.
+    pub(crate) fn open_poll(&mut self) -> Result<Ticket, PollRefused> {
+        self.links = self.links.wrapping_add(1);
+        let ticket = Ticket(self.links);
+        match &mut self.state {
+            State::Closed { .. } => Err(PollRefused::Gone),
+            State::Socket(_) => Err(PollRefused::BadRequest),
+            State::Polling(Polling { get: Some(_), .. }) => {
+                self.close(CloseReason::OverlappingPolls);
+                Err(PollRefused::BadRequest)
+            }
+            State::Polling(polling) => {
+                polling.get = Some(ticket);
+                Ok(ticket)
+            }
+        }
+    }
+
+    /// The answer for a GET, once there is one.
+    ///
+    /// `base64`: this answer cannot carry binary, whatever the handshake said.
+    pub(crate) fn poll_answer(
+        &mut self,
+        ticket: Ticket,
+        base64: bool,
+        waker: &Waker,
+    ) -> Poll<PollAnswer> {
+        let over = match &mut self.state {
+            State::Closed { reason, .. } => Some(*reason),
+            State::Polling(polling) if polling.get == Some(ticket) => {
+                let upgrading = polling.probe.as_ref().is_some_and(|probe| probe.answered);
+                if self.outbox.is_empty() && !upgrading {
+                    self.carrier = Some(waker.clone());
+                    return Poll::Pending;
+                }
+                polling.get = None;
+                None
+            }
+            // A websocket has taken over meanwhile.
+            _ => {
+                let noop = [Outgoing::Text(engine::NOOP)];
+                return Poll::Ready(self.payload(&noop, base64));
+            }
+        };
+        let mut packets = self.outbox.take(self.limits.max_message);
+        match over {
+            Some(CloseReason::ClientClosed) => packets.push(Outgoing::Text(engine::NOOP)),
+            Some(_) => packets.push(Outgoing::Text(engine::CLOSE)),
+            None if packets.is_empty() => packets.push(Outgoing::Text(engine::NOOP)),
+            None => {}
+        }
+        Poll::Ready(self.payload(&packets, base64))
+    }
+
+    /// What is queued, as the answer to the handshake itself.
+    pub(crate) fn first_answer(&mut self, base64: bool) -> PollAnswer {
+        let packets = self.outbox.take(self.limits.max_message);
+        self.payload(&packets, base64)
+    }
+
+    fn payload(&self, packets: &[Outgoing], base64: bool) -> PollAnswer {
+        let revision = match self.wire {
+            Wire::Engine(revision) => revision,
+            Wire::Json => Revision::V4,
+        };
+        PollAnswer(payload::encode(revision, packets, base64 || self.base64))
+    }
+
+    /// The client cut a GET before it was answered.
+    pub(crate) fn drop_poll(&mut self, ticket: Ticket) {
+        if matches!(&self.state, State::Polling(polling) if polling.get == Some(ticket)) {
+            self.close(CloseReason::TransportLost);
+        }
+    }
+
+    /// Whether packets may come by POST.
+    pub(crate) fn check_post(&self) -> Result<(), PollRefused> {
+        match self.state {
+            State::Polling(_) => Ok(()),
+            State::Socket(_) => Err(PollRefused::BadRequest),
+            State::Closed { .. } => Err(PollRefused::Gone),
+        }
+    }
+
+    /// Asks to be woken when the session ends, while a POST's body is awaited.
+    pub(crate) fn wake_post(&mut self, waker: &Waker) {
+        self.post = Some(waker.clone());
+    }
+
+    /// A websocket for this session. One that may not take over is told to close at once.
+    pub(crate) fn open_probe(&mut self, base64: bool, now: Instant) -> Link {
+        self.links = self.links.wrapping_add(1);
+        let link = Link(self.links);
+        let State::Polling(polling @ Polling { probe: None, .. }) = &mut self.state else {
+            return link;
+        };
+        polling.probe = Some(Probe {
+            link,
+            until: now + self.limits.upgrade_timeout,
+            answered: false,
+            answer_due: false,
+        });
+        self.base64 |= base64;
+        link
+    }
+
+    /// Text on a websocket that does not carry the session.
+    pub(super) fn handle_probe(&mut self, link: Link, text: &str, now: Instant) {
+        let Some(probe) = self.state.probe(link) else {
+            return;
+        };
+        match text {
+            "2probe" => {
+                probe.answered = true;
+                probe.answer_due = true;
+            }
+            "5" => {
+                // Whatever waits goes on where it stopped, over the websocket.
+                self.state = State::Socket(link);
+                self.heartbeat.heard(&self.limits, now);
+            }
+            _ => self.state.drop_probe(),
+        }
+        self.stirred = true;
+    }
+
+    pub(super) fn reject_probe(&mut self, link: Link) {
+        if self.state.probe(link).is_some() {
+            self.state.drop_probe();
+        }
+    }
+
+    /// A websocket has closed or broken.
+    pub(crate) fn close_link(&mut self, link: Link, reason: CloseReason) {
+        if self.state.carries(link) {
+            self.close(reason);
+        } else {
+            self.reject_probe(link);
+        }
+    }
+
+    /// Whether a websocket has nothing more to carry.
+    pub(crate) fn is_over(&mut self, link: Link) -> bool {
+        !self.state.carries(link) && self.state.probe(link).is_none()
+    }
+
+    /// Hands out what is to be written to a websocket, up to `budget` bytes.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        link: Link,
+        budget: usize,
+        out: &mut Segments,
+    ) -> Transmit {
+        if let Some(probe) = self.state.probe(link) {
+            if std::mem::take(&mut probe.answer_due) {
+                out.push_text(engine::PROBE_PONG);
+            }
+            return Transmit::Open;
+        }
+        let over = match self.state {
+            State::Socket(current) if current == link => None,
+            State::Closed { reason, last, .. } if last == Some(link) => Some(reason),
+            _ => return Transmit::Close(None),
+        };
+        while out.bytes() < budget {
+            let Some(packet) = self.outbox.pop() else {
+                break;
+            };
+            self.push_frame(packet, out);
+        }
+        if std::mem::take(&mut self.ping_due) {
+            out.push_ping();
+        }
+        match over {
+            Some(reason) if self.outbox.is_empty() => Transmit::Close(Some(reason)),
+            _ => Transmit::Open,
+        }
+    }
+
+    fn push_frame(&self, packet: Outgoing, out: &mut Segments) {
+        match (packet, self.wire) {
+            (Outgoing::Text(text), _) => out.push_text(text),
+            (Outgoing::Binary(data), Wire::Engine(Revision::V3)) if self.base64 => {
+                out.push_text(engine::base64(Revision::V3, &data).into());
+            }
+            (Outgoing::Binary(data), Wire::Engine(Revision::V3)) => {
+                out.push_binary(data, Some(engine::V3_BINARY_MESSAGE));
+            },
+            (Outgoing::Binary(data), _) => out.push_binary(data, None),
+        }
+    }
+
+    /// Asks to be woken when a websocket has something to do. False: there is something already.
+    pub(crate) fn register(&mut self, link: Link, waker: &Waker) -> bool {
+        if let Some(probe) = self.state.probe(link) {
+            let idle = !probe.answer_due;
+            self.probe = Some(waker.clone());
+            return idle;
+        }
+        if !self.state.carries(link) || !self.outbox.is_empty() || self.ping_due {
+            return false;
+        }
+        self.carrier = Some(waker.clone());
+        true
+    }
+}

@@ -1,0 +1,276 @@
+//! What a request wants: its line and headers in, an [`Intent`] out.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use form_urlencoded::parse as parse_query;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::engine::Revision;
+use super::reply::{Refusal, Reply};
+use crate::id::SessionId;
+
+/// The parts of a request that matter here, free of any framework's types.
+pub(crate) struct Head<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    /// Looks a header up by its lower-case name; `None` also where it is not text.
+    pub(crate) header: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// Where signaling is mounted. No trailing slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paths {
+    pub(crate) engine: String,
+    pub(crate) json: String,
+}
+
+#[derive(Debug)]
+pub(crate) enum Intent {
+    /// Not for us.
+    Elsewhere,
+    /// Answered on the spot.
+    Answer(Reply),
+    /// A new long-polling session.
+    Open { revision: Revision, format: Format },
+    /// A GET or a POST of a session that there is.
+    Poll { sid: SessionId, format: Format },
+    Post { sid: SessionId, content: Content, length: Option<u64> },
+    /// A websocket: for Engine.IO a session's own or a new one, or the plain JSON wire.
+    Socket { target: SocketTarget, handshake: SocketHandshake },
+}
+
+/// How a client wants the answers to its polls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) base64: bool,
+    /// The number of the JSONP callback.
+    pub(crate) jsonp: Option<String>,
+}
+
+/// How the body of a POST is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Text,
+    Binary,
+    /// A form with the payload in `d`, as JSONP clients send it.
+    Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketTarget {
+    Open { revision: Revision, base64: bool },
+    Upgrade { sid: SessionId, base64: bool },
+    Json,
+}
+
+/// What the answer to a websocket handshake says (RFC 6455, 4.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketHandshake {
+    pub(crate) accept: String,
+    /// Browsers insist on one of the subprotocols that they offered: the first.
+    pub(crate) protocol: Option<String>,
+}
+
+/// What the server knows of a session before it is asked to do anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) revision: Revision,
+    pub(crate) polling: bool,
+}
+
+impl SocketHandshake {
+    pub(crate) fn reply(&self) -> Reply {
+        let reply = Reply {
+            status: 101,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+        .with("connection", "upgrade")
+        .with("upgrade", "websocket")
+        .with("sec-websocket-accept", &*self.accept);
+        match &self.protocol {
+            Some(protocol) => reply.with("sec-websocket-protocol", &**protocol),
+            None => reply,
+        }
+    }
+}
+
+impl Paths {
+    /// Reads a request. `known` looks a session up by its id.
+    pub(crate) fn read(
+        &self,
+        head: &Head<'_>,
+        known: impl FnOnce(&SessionId) -> Option<Known>,
+    ) -> Intent {
+        let engine = is_under(head.path, &self.engine);
+        if !engine && !is_under(head.path, &self.json) {
+            return Intent::Elsewhere;
+        }
+        if head.method == "OPTIONS" {
+            return Intent::Answer(Reply::preflight((head.header)("access-control-request-headers")));
+        }
+        let intent = if engine {
+            read_engine(head, known)
+        } else {
+            read_json(head)
+        };
+        intent.unwrap_or_else(|refusal| Intent::Answer(refusal.into()))
+    }
+}
+
+/// Whether `path` is `mount` or continues it after a slash.
+pub(crate) fn is_under(path: &str, mount: &str) -> bool {
+    path.strip_prefix(mount)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn read_json(head: &Head<'_>) -> Result<Intent, Refusal> {
+    if !asks_for_websocket(head) {
+        return Err(Refusal::UpgradeRequired);
+    }
+    Ok(Intent::Socket {
+        target: SocketTarget::Json,
+        handshake: read_handshake(head)?,
+    })
+}
+
+fn read_engine(
+    head: &Head<'_>,
+    known: impl FnOnce(&SessionId) -> Option<Known>,
+) -> Result<Intent, Refusal> {
+    let query = Query::read(head.query);
+    let websocket = match query.transport.as_deref() {
+        Some("polling") => false,
+        Some("websocket") => true,
+        _ => return Err(Refusal::TransportUnknown),
+    };
+    let revision = match query.revision.as_deref() {
+        Some("3") => Some(Revision::V3),
+        Some("4") => Some(Revision::V4),
+        _ => None,
+    };
+    let format = Format {
+        base64: query.base64,
+        jsonp: query.jsonp,
+    };
+    let Some(sid) = query.sid else {
+        if head.method != "GET" {
+            return Err(Refusal::BadHandshakeMethod);
+        }
+        let revision = revision.ok_or(Refusal::UnsupportedVersion)?;
+        if !websocket {
+            return Ok(Intent::Open { revision, format });
+        }
+        if !asks_for_websocket(head) {
+            return Err(Refusal::BadRequest);
+        }
+        let base64 = format.base64;
+        let target = SocketTarget::Open { revision, base64 };
+        let handshake = read_handshake(head)?;
+        return Ok(Intent::Socket { target, handshake });
+    };
+    let sid = SessionId::parse(&sid).map_err(|_| Refusal::SessionUnknown)?;
+    let session = known(&sid).ok_or(Refusal::SessionUnknown)?;
+    if revision != Some(session.revision) {
+        return Err(Refusal::BadRequest);
+    }
+    if websocket {
+        if !asks_for_websocket(head) {
+            return Err(Refusal::BadRequest);
+        }
+        let base64 = format.base64;
+        let target = SocketTarget::Upgrade { sid, base64 };
+        let handshake = read_handshake(head)?;
+        return Ok(Intent::Socket { target, handshake });
+    }
+    if !session.polling {
+        return Err(Refusal::BadRequest);
+    }
+    match head.method {
+        "GET" => Ok(Intent::Poll { sid, format }),
+        "POST" => Ok(Intent::Post {
+            sid,
+            content: read_content(head, format.jsonp.is_some()),
+            length: (head.header)("content-length").and_then(|length| length.trim().parse().ok()),
+        }),
+        _ => Err(Refusal::BadHandshakeMethod),
+    }
+}
+
+fn read_content(head: &Head<'_>, jsonp: bool) -> Content {
+    let binary = (head.header)("content-type").is_some_and(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/octet-stream")
+    });
+    match (binary, jsonp) {
+        (true, _) => Content::Binary,
+        (false, true) => Content::Form,
+        (false, false) => Content::Text,
+    }
+}
+
+fn asks_for_websocket(head: &Head<'_>) -> bool {
+    head.method == "GET" && has_token(head, "upgrade", "websocket")
+}
+
+fn has_token(head: &Head<'_>, header: &str, token: &str) -> bool {
+    (head.header)(header).is_some_and(|value| {
+        value
+            .split(',')
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
+    })
+}
+
+/// The key of RFC 6455, 4.1: sixteen bytes in base64.
+const KEY_LENGTH: usize = 24;
+
+fn read_handshake(head: &Head<'_>) -> Result<SocketHandshake, Refusal> {
+    let key = (head.header)("sec-websocket-key")
+        .map(str::trim)
+        .filter(|key| key.len() == KEY_LENGTH)
+        .ok_or(Refusal::BadRequest)?;
+    if !has_token(head, "connection", "upgrade") {
+        return Err(Refusal::BadRequest);
+    }
+    if (head.header)("sec-websocket-version").map(str::trim) != Some("13") {
+        return Err(Refusal::WebsocketVersion);
+    }
+    let protocol = (head.header)("sec-websocket-protocol")
+        .and_then(|offered| offered.split(',').next())
+        .map(|first| first.trim().to_owned())
+        .filter(|first| !first.is_empty());
+    Ok(SocketHandshake {
+        accept: derive_accept_key(key.as_bytes()),
+        protocol,
+    })
+}
+
+/// The parameters of an Engine.IO request; the first of each name counts, others are the
+/// application's.
+#[derive(Default)]
+struct Query<'a> {
+    transport: Option<Cow<'a, str>>,
+    revision: Option<Cow<'a, str>>,
+    sid: Option<Cow<'a, str>>,
+    base64: bool,
+    jsonp: Option<String>,
+}
+
+impl<'a> Query<'a> {
+    fn read(query: &'a str) -> Self {
+        let mut read = Self::default();
+        for (name, value) in parse_query(query.as_bytes()) {
+            match &*name {
+                "transport" => read.transport = read.transport.or(Some(value)),
+                "EIO" => read.revision = read.revision.or(Some(value)),
+                "sid" => read.sid = read.sid.or(Some(value)),
+                "b64" => read.base64 = !matches!(&*value, "" | "0" | "false"),
+                "j" if read.jsonp.is_none() => read.jsonp = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        read
+    }
+}

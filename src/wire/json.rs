@@ -1,0 +1,408 @@
+//! Reads JSON in place: one pass, no recursion, no tree.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use super::text::Text;
+
+/// The deepest nesting that is read. Far more than any description of a connection needs, and what
+/// common parsers take by default.
+pub(crate) const MAX_DEPTH: u32 = 128;
+
+/// Why a text was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not JSON (RFC 8259).
+    Syntax,
+    /// It is nested more deeply than allowed. What follows was not looked at.
+    TooDeep,
+}
+
+/// What [`Reader::walk`] meets on its way.
+pub(crate) enum Step<'a> {
+    /// An object begins.
+    Object,
+    /// A member of the innermost object: its name, and the text from its value on.
+    Member(Text<'a>, &'a str),
+    /// The innermost object ends.
+    End,
+}
+
+/// A place in a JSON text, moved forward by whoever reads it.
+///
+/// Every method first skips whitespace, and reads what its name says or fails.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The byte that is read next.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.byte() {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Where the next byte is read.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since that position.
+    pub(crate) fn since(&self, start: usize) -> Option<&'a str> {
+        self.text.get(start..self.at)
+    }
+
+    /// Takes this byte if it is next.
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes this byte, which must be next.
+    pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        self.eat(byte).then_some(()).ok_or(Fault::Syntax)
+    }
+
+    /// Nothing but whitespace must be left.
+    pub(crate) fn finish(&mut self) -> Result<(), Fault> {
+        self.peek().is_none().then_some(()).ok_or(Fault::Syntax)
+    }
+
+    /// Takes a string.
+    pub(crate) fn string(&mut self) -> Result<Text<'a>, Fault> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = memchr2(b'"', b'\\', rest).ok_or(Fault::Syntax)?;
+            let (plain, rest) = rest.split_at(plain);
+            // The whole minimum, because a search that ends early is not vectorized.
+            if plain.iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20 {
+                return Err(Fault::Syntax);
+            }
+            self.at += plain.len();
+            match *rest {
+                [b'"', ..] => {
+                    let raw = self.text.get(start..self.at).ok_or(Fault::Syntax)?;
+                    self.at += 1;
+                    return Ok(Text { raw, escaped });
+                }
+                [
+                    _,
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                    ..,
+                ] => self.at += 2,
+                [_, b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => {
+                    self.at += 6;
+                }
+                _ => return Err(Fault::Syntax),
+            }
+            escaped = true;
+        }
+    }
+
+    /// Takes an object. `read` is given each name and must take the value.
+    pub(crate) fn members(
+        &mut self,
+        mut read: impl FnMut(&mut Self, Text<'a>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.expect(b'{')?;
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            let name = self.string()?;
+            self.expect(b':')?;
+            read(self, name)?;
+            if !self.eat(b',') {
+                return self.expect(b'}');
+            }
+        }
+    }
+
+    /// Takes any value that opens no more than `levels` (at most 128) levels, and says where it
+    /// stands. Surrogates written as escapes need no partner here.
+    pub(crate) fn skip(&mut self, levels: u32) -> Result<Range<usize>, Fault> {
+        self.walk(levels, |_| ())
+    }
+
+    /// Like [`skip`](Self::skip), telling of every object on the way.
+    pub(crate) fn walk(
+        &mut self,
+        levels: u32,
+        mut visit: impl FnMut(Step<'a>),
+    ) -> Result<Range<usize>, Fault> {
+        self.peek();
+        let start = self.at;
+        // One bit for each open container, the innermost lowest: is it an object?
+        let mut objects = 0_u128;
+        let mut depth = 0;
+        loop {
+            match self.peek() {
+                Some(open @ (b'{' | b'[')) => {
+                    if depth == levels.min(MAX_DEPTH) {
+                        return Err(Fault::TooDeep);
+                    }
+                    self.at += 1;
+                    depth += 1;
+                    objects = objects << 1 | u128::from(open == b'{');
+                    if open == b'{' {
+                        visit(Step::Object);
+                        if self.peek() != Some(b'}') {
+                            visit(self.member()?);
+                            continue;
+                        }
+                    } else if self.peek() != Some(b']') {
+                        continue;
+                    }
+                }
+                Some(b'"') => drop(self.string()?),
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                _ => self.word()?,
+            }
+            // A value is complete, or a container is about to end without another one.
+            while depth > 0 {
+                let object = objects & 1 == 1;
+                // Nothing but a complete value can stand before this, so a comma is one between values.
+                if self.eat(b',') {
+                    if object {
+                        visit(self.member()?);
+                    }
+                    break;
+                }
+                self.expect(if object { b'}' } else { b']' })?;
+                if object {
+                    visit(Step::End);
+                }
+                objects >>= 1;
+                depth -= 1;
+            }
+            if depth == 0 {
+                return Ok(start..self.at);
+            }
+        }
+    }
+
+    /// A name and its colon.
+    fn member(&mut self) -> Result<Step<'a>, Fault> {
+        let name = self.string()?;
+        self.expect(b':')?;
+        self.peek();
+        Ok(Step::Member(
+            name,
+            self.text.get(self.at..).unwrap_or_default(),
+        ))
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        self.at += usize::from(self.byte() == Some(b'-'));
+        match self.byte() {
+            // No digit may follow; whoever reads on does not expect one.
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.byte(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        while self.byte().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(()).ok_or(Fault::Syntax)
+    }
+
+    fn word(&mut self) -> Result<(), Fault> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let word = ["null", "true", "false"]
+            .into_iter()
+            .find(|word| rest.starts_with(word));
+        self.at += word.ok_or(Fault::Syntax)?.len();
+        Ok(())
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+}
+
+/// Whether `text` is one well-formed object.
+pub(crate) fn is_object(text: &str) -> bool {
+    is_whole(text, b'{')
+}
+
+/// Whether `text` is one well-formed array.
+pub(crate) fn is_array(text: &str) -> bool {
+    is_whole(text, b'[')
+}
+
+fn is_whole(text: &str, first: u8) -> bool {
+    let mut reader = Reader::new(text);
+    reader.peek() == Some(first) && reader.skip(MAX_DEPTH).and_then(|_| reader.finish()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<(), Fault> {
+        let mut json = Reader::new(text);
+        json.skip(MAX_DEPTH)?;
+        json.finish()
+    }
+
+    /// Nearly JSON: its parts, put together with little care.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"",
+            ",",
+            ":",
+            " ",
+            "\n",
+            "\t",
+            "\r",
+            "\u{b}",
+            "\u{a0}",
+            "\u{1f}",
+            "\u{7f}",
+            "null",
+            "true",
+            "false",
+            "nul",
+            "0",
+            "01",
+            "-",
+            "-0",
+            "12",
+            "1.5",
+            "1.",
+            ".5",
+            "1e5",
+            "1E+5",
+            "1e",
+            "1e999",
+            "+1",
+            "NaN",
+            "\"a\"",
+            "\"\"",
+            "\"a\":",
+            "\"\\n\"",
+            "\"\\u00e9\"",
+            "\"\\ud800\"",
+            "\"\\u12\"",
+            "\"\\x\"",
+            "\"\\",
+            "\"\t\"",
+            "\"é\u{1f600}\"",
+            "[]",
+            "{}",
+            "[1,2]",
+            "{\"a\":1}",
+            "{\"a\":[{}]}",
+            "[,]",
+            "[1,]",
+            "{\"a\":1,}",
+            "\u{feff}",
+        ]);
+        prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+    }
+
+    /// Well-formed JSON with whitespace wherever it may stand.
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "null|true|false|-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "\"([a-z é☃\u{7f}]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,40}\"",
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            let name = "[ \n]?\"([a-z]|\\\\u00[0-7][0-9a-f]){0,3}\"[ \t]?:[ \r]?";
+            let members = prop::collection::vec((name, inner.clone()), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(|v| format!("[ {}\t]", v.join(" , "))),
+                members.prop_map(|m| {
+                    let members: Vec<_> = m.into_iter().map(|(n, v)| n + &v).collect();
+                    format!("{{{}\n}}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn well_formed_text_is_taken_whole(text in json()) {
+            prop_assert_eq!(read(&text), Ok(()));
+            prop_assert_eq!(Reader::new(&text).skip(MAX_DEPTH), Ok(0..text.len()));
+        }
+
+        #[test]
+        fn serde_json_takes_and_refuses_the_same(text in nearly_json()) {
+            prop_assert_eq!(read(&text).is_ok(), serde_json::from_str::<IgnoredAny>(&text).is_ok());
+        }
+
+        #[test]
+        fn serde_json_judges_damaged_text_the_same(
+            text in json(), at in any::<prop::sample::Index>(), cut in 0..2_usize,
+            put in prop::sample::select(vec!["", "\"", "\\", ",", "{", "}", "[", "]", ":", "\u{1}", "0", "-", "u"]),
+        ) {
+            let mut text: Vec<char> = text.chars().collect();
+            let at = at.index(text.len());
+            text.splice(at..at + cut, put.chars());
+            let text: String = text.into_iter().collect();
+            prop_assert_eq!(read(&text).is_ok(), serde_json::from_str::<IgnoredAny>(&text).is_ok());
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_and_bounded() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert_eq!(read(&nested(128)), Ok(()));
+        assert_eq!(read(&nested(129)), Err(Fault::TooDeep));
+        assert_eq!(read(&"{\"a\":[".repeat(500_000)), Err(Fault::TooDeep));
+        // Width is not depth.
+        assert_eq!(read(&format!("[{}[]]", "[[]],".repeat(1000))), Ok(()));
+        assert_eq!(Reader::new("[[]]").skip(1), Err(Fault::TooDeep));
+        assert_eq!(Reader::new("[7, 8]").skip(1), Ok(0..6));
+        assert_eq!(Reader::new("7 ").skip(0), Ok(0..1));
+    }
+
+    #[test]
+    fn containers_of_both_kinds_close_as_they_were_opened() {
+        let (open, close) = ("{\"a\":[".repeat(64), "]}".repeat(64));
+        assert_eq!(read(&format!("{open}{close}")), Ok(()));
+        assert_eq!(
+            read(&format!("{open}{}", close.replacen("]}", "}]", 1))),
+            Err(Fault::Syntax)
+        );
+        assert_eq!(
+            read(&format!("{open}{}]]", &close[..126])),
+            Err(Fault::Syntax)
+        );
+    }
+}

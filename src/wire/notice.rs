@@ -1,0 +1,97 @@
+//! What the server says on its own behalf.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+use crate::error::Code;
+use crate::id::PeerId;
+use crate::signal::{Signal, quote};
+
+/// The first text on the plain JSON wire: who the client is.
+pub(crate) fn ready(id: &PeerId) -> Bytes {
+    format!(
+        r#"{{"type":"READY","caller":null,"callee":null,"room":null,"payload":{{"id":"{id}"}}}}"#
+    )
+    .into()
+}
+
+/// A peer is gone from a room. The room is never null: JavaScript clients read its id unasked.
+pub(crate) fn departure(peer: &PeerId, room: &str) -> Signal {
+    Signal::compose("DISCONNECT", Some(peer), Some(room), "null")
+}
+
+/// An event was refused.
+pub(crate) fn error(code: Code, message: &str, room: Option<&str>) -> Signal {
+    let payload = format!(r#"{{"code":"{code}","message":{}}}"#, quote(message));
+    Signal::compose("ERROR", None, room, &payload)
+}
+
+/// The ack of an event that went out to `delivered` peers; for CONNECT, `peers` were there before.
+pub(crate) fn ack_ok(
+    own: &PeerId,
+    delivered: usize,
+    peers: Option<impl Iterator<Item = PeerId>>,
+) -> String {
+    let mut ack = format!(r#"{{"ok":true,"id":"{own}","delivered":{delivered}"#);
+    if let Some(peers) = peers {
+        ack.push_str(r#","peers":["#);
+        for (at, peer) in peers.enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = write!(ack, r#"{comma}"{peer}""#);
+        }
+        ack.push(']');
+    }
+    ack.push('}');
+    ack
+}
+
+/// The ack of an event that was refused.
+pub(crate) fn ack_error(code: Code, message: &str) -> String {
+    format!(r#"{{"ok":false,"code":"{code}","message":{}}}"#, quote(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> PeerId {
+        "zVM8wOtnweVu5FYeAAAA".parse().unwrap()
+    }
+
+    #[test]
+    fn a_departure_is_what_javascript_clients_expect() {
+        let signal = departure(&id(), "a \"quoted\" room");
+        assert_eq!(
+            signal.packet(),
+            r#"42["message",{"type":"DISCONNECT","caller":{"id":"zVM8wOtnweVu5FYeAAAA"},"callee":null,"room":{"id":"a \"quoted\" room"},"payload":null}]"#
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_room_if_there_is_one() {
+        let signal = error(Code::NotInRoom, "not in that room", None);
+        assert_eq!(
+            signal.json(),
+            r#"{"type":"ERROR","caller":null,"callee":null,"room":null,"payload":{"code":"not_in_room","message":"not in that room"}}"#
+        );
+    }
+
+    #[test]
+    fn acks_are_one_object() {
+        let nobody = None::<std::iter::Empty<PeerId>>;
+        assert_eq!(
+            ack_ok(&id(), 2, nobody),
+            r#"{"ok":true,"id":"zVM8wOtnweVu5FYeAAAA","delivered":2}"#
+        );
+        assert_eq!(
+            ack_ok(&id(), 2, Some([id(), id()].into_iter())),
+            r#"{"ok":true,"id":"zVM8wOtnweVu5FYeAAAA","delivered":2,"peers":["zVM8wOtnweVu5FYeAAAA","zVM8wOtnweVu5FYeAAAA"]}"#
+        );
+        assert_eq!(
+            ack_error(Code::Malformed, "no"),
+            r#"{"ok":false,"code":"malformed","message":"no"}"#
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! One pass over a signaling event: what routing reads, and where the callers are.
+
+use std::borrow::Cow;
+
+use super::json::{Fault, MAX_DEPTH, Reader};
+use super::splice::Spans;
+use super::text::Text;
+use crate::id::MAX_ROOM_ID_BYTES;
+
+/// The longest `type` or id of a callee, in bytes: the same as for the id of a room.
+const MAX_NAME_BYTES: usize = MAX_ROOM_ID_BYTES;
+
+/// The event itself is the first level.
+const MEMBER_LEVELS: u32 = MAX_DEPTH - 1;
+
+/// Which member of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Member {
+    Type,
+    Caller,
+    Callee,
+    Room,
+    Other,
+}
+
+impl Member {
+    pub(super) fn of(name: Text<'_>) -> Self {
+        const NAMES: [(&str, Member); 4] = [
+            ("type", Member::Type),
+            ("caller", Member::Caller),
+            ("callee", Member::Callee),
+            ("room", Member::Room),
+        ];
+        let known = NAMES.iter().find(|(known, _)| name.is(known));
+        known.map_or(Self::Other, |&(_, member)| member)
+    }
+}
+
+/// A name or id where one belongs.
+#[derive(Debug, Default)]
+pub(super) enum Field<'a> {
+    #[default]
+    Missing,
+    /// Something else stands there.
+    Invalid,
+    /// Readers disagree on which of two counts.
+    Twice,
+    Valid(Cow<'a, str>),
+}
+
+impl<'a> Field<'a> {
+    /// Takes any value for what it says.
+    fn text(json: &mut Reader<'a>, levels: u32) -> Result<Self, Fault> {
+        if json.peek() != Some(b'"') {
+            json.skip(levels)?;
+            return Ok(Self::Invalid);
+        }
+        let text = json.string()?.decode_within(MAX_NAME_BYTES);
+        Ok(text.map_or(Self::Invalid, Self::Valid))
+    }
+
+    /// Takes any value for the `id` in it.
+    fn id(json: &mut Reader<'a>, levels: u32) -> Result<Self, Fault> {
+        if json.peek() != Some(b'{') {
+            json.skip(levels)?;
+            return Ok(Self::Invalid);
+        }
+        let levels = levels.saturating_sub(1);
+        let mut id = Self::Missing;
+        json.members(|json, name| {
+            if name.is("id") {
+                id.put(Self::text(json, levels)?);
+            } else {
+                json.skip(levels)?;
+            }
+            Ok(())
+        })?;
+        Ok(if matches!(id, Self::Missing) {
+            Self::Invalid
+        } else {
+            id
+        })
+    }
+
+    /// Remembers this value, or that it is not the first.
+    fn put(&mut self, value: Self) {
+        *self = if matches!(self, Self::Missing) {
+            value
+        } else {
+            Self::Twice
+        };
+    }
+
+    /// The text if there is one that counts.
+    pub(super) fn valid(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Valid(text) => Some(text),
+            Self::Missing | Self::Invalid | Self::Twice => None,
+        }
+    }
+}
+
+/// What one pass over an event finds, not judged yet: first all of it must be well-formed.
+#[derive(Default)]
+pub(super) struct Scan<'a> {
+    /// The event if it is an object.
+    pub(super) raw: Option<&'a str>,
+    pub(super) kind: Field<'a>,
+    pub(super) room: Field<'a>,
+    pub(super) callee: Field<'a>,
+    /// Where the values of `caller` stand, counted from the beginning of `raw`.
+    pub(super) callers: Spans,
+}
+
+impl<'a> Scan<'a> {
+    /// Takes any value, which should be an event.
+    pub(super) fn event(&mut self, json: &mut Reader<'a>) -> Result<(), Fault> {
+        if json.peek() != Some(b'{') {
+            return json.skip(MAX_DEPTH).map(drop);
+        }
+        let start = json.position();
+        json.members(|json, name| {
+            match Member::of(name) {
+                Member::Type => self.kind.put(Field::text(json, MEMBER_LEVELS)?),
+                Member::Room => self.room.put(Field::id(json, MEMBER_LEVELS)?),
+                Member::Callee => self.callee.put(Field::id(json, MEMBER_LEVELS)?),
+                Member::Caller => {
+                    let span = json.skip(MEMBER_LEVELS)?;
+                    self.callers.push(span.start - start..span.end - start);
+                }
+                Member::Other => {
+                    json.skip(MEMBER_LEVELS)?;
+                }
+            }
+            Ok(())
+        })?;
+        self.raw = json.since(start);
+        Ok(())
+    }
+
+    /// Whether a member that routing reads, or the id in it, is there twice.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        [&self.kind, &self.room, &self.callee]
+            .into_iter()
+            .any(|field| matches!(field, Field::Twice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::envelope::{Called, read_event, read_packet};
+    use crate::error::Code;
+
+    fn malformed(event: &str) -> bool {
+        read_event(event).is_err_and(|flaw| flaw.code == Code::Malformed)
+    }
+
+    #[test]
+    fn names_and_ids_are_strings_of_1_to_256_bytes() {
+        let long = format!("\"{}\"", "\\u00e9".repeat(128));
+        let too_long = format!("\"{}\"", "\\u00e9".repeat(128) + "x");
+        for (id, fine) in [
+            ("\"x\"", true),
+            (long.as_str(), true),
+            ("\"__proto__\"", true),
+            (too_long.as_str(), false),
+            ("\"\"", false),
+            ("1", false),
+            ("null", false),
+            ("[\"x\"]", false),
+            ("\"\\ud83d\"", false),
+            ("{\"id\":\"x\"}", false),
+        ] {
+            for text in [
+                format!(r#"{{"type":{id},"room":{{"id":"r"}}}}"#),
+                format!(r#"{{"type":"CONNECT","room":{{"id":{id}}}}}"#),
+                format!(r#"{{"type":"CHAT","room":{{"id":{id}}}}}"#),
+                format!(r#"{{"type":"ANSWER","room":{{"id":"r"}},"callee":{{"id":{id}}}}}"#),
+            ] {
+                if !(fine || text.contains("type") && text.contains("__proto__")) {
+                    assert!(malformed(&text), "{text}");
+                } else if !text.starts_with(r#"{"type":"__proto__""#) {
+                    assert!(read_event(&text).is_ok(), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_callee_is_needed_only_where_the_event_goes_to_it() {
+        for (callee, id) in [
+            ("null", None),
+            ("7", None),
+            ("{\"id\":7}", None),
+            ("{\"id\":\"b\"}", Some("b")),
+        ] {
+            let text = format!(r#"{{"type":"CHAT","callee":{callee},"room":{{"id":"r"}}}}"#);
+            assert_eq!(read_event(&text).unwrap().callee(), id);
+        }
+    }
+
+    #[test]
+    fn what_counts_occurs_once() {
+        let members = [r#""type":"A""#, r#""room":{"id":"r"}"#, r#""callee":null"#];
+        for again in [
+            members[0],
+            members[1],
+            members[2],
+            r#""\u0074ype":1"#,
+            r#""ro\u006fm":null"#,
+            r#""call\u0065e":{}"#,
+        ] {
+            let text = format!("{{{},{again}}}", members.join(","));
+            assert!(malformed(&text), "{text}");
+        }
+        assert!(malformed(r#"{"type":"A","room":{"id":"r","\u0069d":1}}"#));
+        assert!(malformed(r#"{"type":"A","room":{"id":1,"id":"r"}}"#));
+        assert!(malformed(
+            r#"{"type":"A","room":{"id":"r"},"callee":{"id":1,"id":"b"}}"#
+        ));
+        assert!(
+            read_event(r#"{"type":"A","room":{"id":"r","x":1,"x":2},"payload":1,"payload":2}"#)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn depth_counts_from_the_event_and_leaves_the_connection_alive() {
+        let event = |n: usize, close: &str| {
+            format!(
+                r#"{{"room":{{"id":"r"}},"type":"A","payload":{}{}}}"#,
+                "[".repeat(n),
+                close.repeat(n)
+            )
+        };
+        assert!(read_event(&event(127, "]")).is_ok());
+        let packet = |name: &str, event: &str| format!("[\"{name}\",{event}]");
+        let fits = packet("message", &event(127, "]"));
+        assert!(matches!(
+            read_packet(&fits, None),
+            Ok(Called::Message(Ok(_)))
+        ));
+        for deep in [event(128, "]"), event(200_000, "")] {
+            let flaw = read_event(&deep).unwrap_err();
+            assert_eq!(
+                (flaw.code, flaw.room.as_deref()),
+                (Code::Malformed, Some("r"))
+            );
+            let data = packet("message", &deep);
+            let Ok(Called::Message(Err(flaw))) = read_packet(&data, None) else {
+                panic!("neither closed nor relayed");
+            };
+            assert_eq!(flaw.code, Code::Malformed);
+            let data = packet("log", &deep);
+            assert!(matches!(read_packet(&data, None), Ok(Called::Other { .. })));
+        }
+        let room = |n: usize| {
+            format!(
+                r#"{{"type":"A","room":{{"x":{}{},"id":"r"}}}}"#,
+                "[".repeat(n),
+                "]".repeat(n)
+            )
+        };
+        assert!(read_event(&room(126)).is_ok());
+        assert!(malformed(&room(127)));
+    }
+}
