@@ -43,7 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("Ann tells {} others", sent.delivered);
 
     for departure in broker.detach(&guests[0].1) {
-        println!("Ann leaves {}; {} stay", departure.room, departure.others.len());
+        println!(
+            "Ann leaves {}; {} stay",
+            departure.room,
+            departure.others.len()
+        );
     }
     for (name, _, inbox) in &guests {
         let signals = inbox.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -54,7 +54,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 
 fn variable<T: std::str::FromStr>(name: &str, default: &str) -> Result<T, String> {
     let value = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    value.parse().map_err(|_| format!("{name}: {value:?} will not do"))
+    value
+        .parse()
+        .map_err(|_| format!("{name}: {value:?} will not do"))
 }
 
 fn help() {

@@ -246,7 +246,11 @@ mod tests {
     #[test]
     fn what_is_no_id_is_refused() {
         assert_eq!("".parse::<PeerId>(), Err(InvalidId::Empty));
-        for text in ["__proto__", "zVM8wOtnweVu5FYeAAA", "zVM8wOtnweVu5FYeAAA\u{e9}"] {
+        for text in [
+            "__proto__",
+            "zVM8wOtnweVu5FYeAAA",
+            "zVM8wOtnweVu5FYeAAA\u{e9}",
+        ] {
             assert_eq!(text.parse::<PeerId>(), Err(InvalidId::Format), "{text}");
         }
         assert!(RoomId::new(&"x".repeat(256)).is_ok());

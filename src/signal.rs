@@ -67,7 +67,12 @@ impl Signal {
         if payload.len() + kind.len() > MAX_OWN_BYTES {
             return Err(Error::new("payload", "a signal is at most 1 GiB"));
         }
-        Ok(Self::compose(kind, None, room.map(RoomId::as_str), &payload))
+        Ok(Self::compose(
+            kind,
+            None,
+            room.map(RoomId::as_str),
+            &payload,
+        ))
     }
 
     /// A signal made by the server; `payload` is JSON, and all of it well below 4 GiB.
@@ -78,7 +83,10 @@ impl Signal {
         payload: &str,
     ) -> Self {
         let id = |id: Option<&str>| {
-            id.map_or_else(|| "null".to_owned(), |id| format!(r#"{{"id":{}}}"#, quote(id)))
+            id.map_or_else(
+                || "null".to_owned(),
+                |id| format!(r#"{{"id":{}}}"#, quote(id)),
+            )
         };
         let event = format!(
             r#"{{"type":{},"caller":{},"callee":null,"room":{},"payload":{payload}}}"#,
@@ -99,7 +107,11 @@ impl Signal {
         attachments: Option<Arc<Attachments>>,
     ) -> Self {
         debug_assert_eq!(text.get(event.start as usize), Some(&b'{'));
-        Self { text, event, attachments }
+        Self {
+            text,
+            event,
+            attachments,
+        }
     }
 
     /// The same attachments behind another text.
@@ -119,7 +131,8 @@ impl Signal {
     /// The event as plain JSON, sharing the buffer.
     #[must_use]
     pub fn json(&self) -> Bytes {
-        self.text.slice(self.event.start as usize..self.event.end as usize)
+        self.text
+            .slice(self.event.start as usize..self.event.end as usize)
     }
 }
 

@@ -168,6 +168,7 @@ impl<M: Mailbox> Broker<M> {
     }
 
     /// Forgets a peer; the rooms it was in come back, each with those who are left there.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn detach(&self, id: &PeerId) -> Vec<Departure<M>> {
         let rooms = {
             let mut shard = self.peers.lock(id);
@@ -205,6 +206,7 @@ impl<M: Mailbox> Broker<M> {
     }
 
     /// Takes a peer out of a room and reports those who are left, or `None` if it was not there.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn leave(&self, id: &PeerId, room: &str) -> Option<Departure<M>> {
         let mut peers = self.peers.lock(id);
         let room = peers.get_mut(id)?.rooms.take(room)?;
@@ -271,7 +273,9 @@ impl<M: Mailbox> Broker<M> {
     #[must_use]
     pub fn is_member(&self, id: &PeerId, room: &str) -> bool {
         let shard = self.peers.lock(id);
-        shard.get(id).is_some_and(|entry| entry.rooms.contains(room))
+        shard
+            .get(id)
+            .is_some_and(|entry| entry.rooms.contains(room))
     }
 
     /// The members of a room; nobody, if there is no such room.

@@ -40,11 +40,20 @@ fn a_route_needs_both_in_the_room() {
     let (ann, _) = peer(&broker);
     let (ben, _) = peer(&broker);
     let room = RoomId::new("r").unwrap();
-    assert_eq!(broker.route(&ann, &ben, "r").err(), Some(BrokerError::NotInRoom));
+    assert_eq!(
+        broker.route(&ann, &ben, "r").err(),
+        Some(BrokerError::NotInRoom)
+    );
     broker.join(&ann, &room).unwrap();
-    assert_eq!(broker.route(&ann, &ben, "r").err(), Some(BrokerError::NoSuchPeer));
+    assert_eq!(
+        broker.route(&ann, &ben, "r").err(),
+        Some(BrokerError::NoSuchPeer)
+    );
     let nobody = PeerId::random().unwrap();
-    assert_eq!(broker.route(&ann, &nobody, "r").err(), Some(BrokerError::NoSuchPeer));
+    assert_eq!(
+        broker.route(&ann, &nobody, "r").err(),
+        Some(BrokerError::NoSuchPeer)
+    );
     broker.join(&ben, &room).unwrap();
     assert!(broker.route(&ann, &ben, "r").is_ok());
     assert!(broker.route(&ben, &ann, "r").is_ok());
@@ -55,7 +64,9 @@ fn a_room_named_like_a_peer_is_only_a_room() {
     let broker = Broker::new();
     let (ann, inbox) = peer(&broker);
     let (eve, taps) = peer(&broker);
-    broker.join(&eve, &RoomId::new(ann.as_str()).unwrap()).unwrap();
+    broker
+        .join(&eve, &RoomId::new(ann.as_str()).unwrap())
+        .unwrap();
     assert_eq!(broker.to_peer(&ann, &signal()).delivered, 1);
     assert_eq!(inbox.signals.lock().unwrap().len(), 1);
     assert!(taps.signals.lock().unwrap().is_empty());
@@ -68,7 +79,10 @@ fn full_mailboxes_are_named_and_closed_ones_passed_over() {
     let mut ids = Vec::new();
     for refusal in [None, Some(Undelivered::Full), Some(Undelivered::Closed)] {
         let id = PeerId::random().unwrap();
-        let inbox = Inbox { refusal, ..Inbox::default() };
+        let inbox = Inbox {
+            refusal,
+            ..Inbox::default()
+        };
         broker.attach(id, Arc::new(inbox)).unwrap();
         broker.join(&id, &room).unwrap();
         ids.push(id);
@@ -166,7 +180,9 @@ proptest! {
 #[test]
 fn threads_that_join_and_go_leave_nothing_behind() {
     let broker = Broker::<Inbox>::new();
-    let rooms: Vec<_> = (0..3).map(|n| RoomId::new(&n.to_string()).unwrap()).collect();
+    let rooms: Vec<_> = (0..3)
+        .map(|n| RoomId::new(&n.to_string()).unwrap())
+        .collect();
     let shared = PeerId::random().unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {

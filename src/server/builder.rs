@@ -282,8 +282,14 @@ mod tests {
         assert_eq!(subject(builder().path("/")), "path");
         assert_eq!(subject(builder().json_path("/a b")), "json_path");
         assert_eq!(subject(builder().json_path("/socket.io/x")), "json_path");
-        assert_eq!(subject(builder().ping_interval(Duration::ZERO)), "ping_interval");
-        assert_eq!(subject(builder().connect_timeout(Duration::MAX)), "connect_timeout");
+        assert_eq!(
+            subject(builder().ping_interval(Duration::ZERO)),
+            "ping_interval"
+        );
+        assert_eq!(
+            subject(builder().connect_timeout(Duration::MAX)),
+            "connect_timeout"
+        );
         assert_eq!(subject(builder().max_message(usize::MAX)), "max_message");
         assert_eq!(subject(builder().max_fragments(0)), "max_fragments");
         assert_eq!(subject(builder().max_outbox(1_999_999)), "max_outbox");

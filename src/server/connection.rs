@@ -105,11 +105,13 @@ impl Connection {
                 Ok(Some(Message::Ping(data))) => {
                     // Only the latest needs an answer (RFC 6455, 5.5.3), so a flood costs nothing.
                     self.pong = Some(frame::pong(data));
-                    self.peer.with(|session| session.handle_frame(self.link, now));
+                    self.peer
+                        .with(|session| session.handle_frame(self.link, now));
                     continue;
                 }
                 Ok(Some(Message::Pong)) => {
-                    self.peer.with(|session| session.handle_frame(self.link, now));
+                    self.peer
+                        .with(|session| session.handle_frame(self.link, now));
                     continue;
                 }
                 Ok(Some(Message::Close(code))) => {
@@ -131,7 +133,8 @@ impl Connection {
     }
 
     fn close(&self, reason: CloseReason) {
-        self.peer.with(|session| session.close_link(self.link, reason));
+        self.peer
+            .with(|session| session.close_link(self.link, reason));
     }
 
     /// The socket has ended or broken.
@@ -188,7 +191,9 @@ fn farewell(reason: Option<CloseReason>) -> Bytes {
             | CloseReason::OverlappingPolls,
         ) => Some(CloseCode::Policy),
     };
-    let text = reason.filter(|_| code.is_some()).map(|reason| reason.to_string());
+    let text = reason
+        .filter(|_| code.is_some())
+        .map(|reason| reason.to_string());
     frame::close(code, text.as_deref().unwrap_or_default())
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::PeerData;
 use super::custom::{CustomEvent, Verdict};
 use super::peer::Peer;
-use super::PeerData;
-use crate::broker::{BrokerError, Delivery, Mailbox};
+use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::error::{CloseReason, Code};
-use crate::id::{PeerId, RoomId};
+use crate::id::{PeerId, RoomId, SessionId};
 use crate::session::{Event, Incoming, Wire};
 use crate::signal::Signal;
 use crate::wire::engine::Revision;
@@ -26,7 +26,10 @@ struct Done {
 
 impl Done {
     fn delivered(delivered: usize) -> Self {
-        Self { delivered, peers: None }
+        Self {
+            delivered,
+            peers: None,
+        }
     }
 }
 
@@ -37,13 +40,16 @@ impl PeerData {
             (Event::Connect, _) => self.connect(peer),
             (Event::Leave(left), _) => {
                 let full = self.depart(&left);
-                self.close_slow(&Delivery { full, ..Delivery::default() });
+                self.close_slow(&Delivery {
+                    full,
+                    ..Delivery::default()
+                });
             }
             (Event::Packet(incoming), Some(own)) => self.packet(peer, own, incoming),
             (Event::Json(text), Some(own)) => {
                 let outcome = envelope::read_event(text)
                     .and_then(|envelope| self.signal(&own, &envelope, Vec::new()));
-                Self::answer(peer, &own, None, outcome);
+                Self::answer(peer, &own, None, &outcome);
             }
             (Event::TooLarge { ack }, Some(own)) => {
                 let flaw = Flaw {
@@ -51,7 +57,7 @@ impl PeerData {
                     message: "the event with its attachments exceeds the maximum message",
                     room: None,
                 };
-                Self::answer(peer, &own, ack.as_deref(), Err(flaw));
+                Self::answer(peer, &own, ack.as_deref(), &Err(flaw));
             }
             // A session yields these only while it is connected.
             (Event::Packet(_) | Event::Json(_) | Event::TooLarge { .. }, None) => {}
@@ -60,8 +66,8 @@ impl PeerData {
 
     /// Makes a client a peer.
     pub(super) fn connect(&self, peer: &Arc<Peer>) {
-        let exposed = self.inner.settings.expose_session_ids
-            && peer.wire == Wire::Engine(Revision::V3);
+        let exposed =
+            self.inner.settings.expose_session_ids && peer.wire == Wire::Engine(Revision::V3);
         let id = if exposed {
             Ok(peer.sid.exposed())
         } else {
@@ -88,7 +94,11 @@ impl PeerData {
     }
 
     fn packet(&self, peer: &Arc<Peer>, own: PeerId, incoming: Incoming<'_>) {
-        let Incoming { ack, data, attachments } = incoming;
+        let Incoming {
+            ack,
+            data,
+            attachments,
+        } = incoming;
         let Ok(called) = envelope::read_packet(&data, attachments.as_ref().map(Vec::len)) else {
             // Not an array with a name: not the protocol.
             return peer.close(CloseReason::ProtocolError);
@@ -99,9 +109,8 @@ impl PeerData {
                 if self.inner.settings.reference_compat {
                     self.echo(peer, &own, &read, &attachments);
                 }
-                let outcome =
-                    read.and_then(|envelope| self.signal(&own, &envelope, attachments));
-                Self::answer(peer, &own, ack.as_deref(), outcome);
+                let outcome = read.and_then(|envelope| self.signal(&own, &envelope, attachments));
+                Self::answer(peer, &own, ack.as_deref(), &outcome);
             }
             Called::Other { name } => {
                 if self.inner.settings.reference_compat && name == "ipaddr" {
@@ -155,15 +164,16 @@ impl PeerData {
                 let signal = envelope.splice(own, attachments, max)?;
                 let departure = broker.leave(own, envelope.room());
                 let departure = departure.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
-                Ok(self.sent(departure.others.deliver(None, &signal)))
+                Ok(self.sent(&departure.others.deliver(None, &signal)))
             }
             Kind::Offer | Kind::Answer | Kind::Candidate => {
-                let receiver = self.receiver(own, envelope).map_err(|refusal| match refusal {
-                    Unroutable::Oneself => {
-                        envelope.flaw(Code::Refused, "an event cannot be addressed to oneself")
-                    }
-                    Unroutable::Broker(error) => refuse(error),
-                })?;
+                let receiver =
+                    self.receiver(own, envelope)
+                        .map_err(|refusal| match refusal {
+                            Unroutable::Oneself => envelope
+                                .flaw(Code::Refused, "an event cannot be addressed to oneself"),
+                            Unroutable::Broker(error) => refuse(error),
+                        })?;
                 let signal = envelope.splice(own, attachments, max)?;
                 Ok(Done::delivered(self.deliver_to(&receiver, &signal)))
             }
@@ -172,7 +182,7 @@ impl PeerData {
                 match self.judge(own, kind, envelope.room(), &signal) {
                     Verdict::Relay => {
                         let audience = broker.audience(own, envelope.room()).map_err(refuse)?;
-                        Ok(self.sent(audience.deliver(Some(own), &signal)))
+                        Ok(self.sent(&audience.deliver(Some(own), &signal)))
                     }
                     Verdict::Drop => Ok(Done::delivered(0)),
                     Verdict::Refuse => {
@@ -195,8 +205,11 @@ impl PeerData {
             .and_then(|room| self.inner.broker.join(own, &room).ok())
             .ok_or_else(|| envelope.flaw(Code::Refused, "you cannot join that room"))?;
         let peers = joined.members.ids().filter(|id| id != own).collect();
-        let done = self.sent(joined.members.deliver(Some(own), signal));
-        Ok(Done { peers: Some(peers), ..done })
+        let done = self.sent(&joined.members.deliver(Some(own), signal));
+        Ok(Done {
+            peers: Some(peers),
+            ..done
+        })
     }
 
     fn judge(&self, own: &PeerId, kind: &str, room: &str, signal: &Signal) -> Verdict {
@@ -239,7 +252,7 @@ impl PeerData {
 
     /// Revision-3 clients know themselves by their session id, so that is a name for them too.
     fn by_session_id(&self, name: &PeerId) -> Option<PeerId> {
-        let sid = crate::id::SessionId::parse(name.as_str()).ok()?;
+        let sid = SessionId::parse(name.as_str()).ok()?;
         let peer = self.session(&sid)?;
         (peer.wire == Wire::Engine(Revision::V3))
             .then(|| peer.with(|session| session.peer()))
@@ -249,27 +262,22 @@ impl PeerData {
     fn deliver_to(&self, receiver: &Arc<Peer>, signal: &Signal) -> usize {
         match receiver.deliver(signal) {
             Ok(()) => 1,
-            Err(crate::broker::Undelivered::Full) => {
+            Err(Undelivered::Full) => {
                 self.close(receiver, CloseReason::SlowConsumer);
                 0
             }
-            Err(crate::broker::Undelivered::Closed) => 0,
+            Err(Undelivered::Closed) => 0,
         }
     }
 
-    fn sent(&self, delivery: Delivery) -> Done {
-        self.close_slow(&delivery);
+    fn sent(&self, delivery: &Delivery) -> Done {
+        self.close_slow(delivery);
         Done::delivered(delivery.delivered)
     }
 
     /// Tells the sender what became of its event, as far as it asked.
-    fn answer(
-        peer: &Arc<Peer>,
-        own: &PeerId,
-        ack: Option<&str>,
-        outcome: Result<Done, Flaw<'_>>,
-    ) {
-        let body = match &outcome {
+    fn answer(peer: &Arc<Peer>, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
+        let body = match outcome {
             Ok(_) if ack.is_none() => return,
             Ok(done) => {
                 let peers = done.peers.as_ref().map(|peers| peers.iter().copied());
@@ -278,7 +286,7 @@ impl PeerData {
             Err(flaw) => notice::ack_error(flaw.code, flaw.message),
         };
         peer.with(|session| {
-            if let Err(flaw) = &outcome {
+            if let Err(flaw) = outcome {
                 let room = flaw.room.as_ref().map(Cow::as_ref);
                 session.push_signal(&notice::error(flaw.code, flaw.message, room));
             }

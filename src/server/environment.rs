@@ -1,5 +1,6 @@
 //! Settings from the environment, so that a server can be configured without code.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
@@ -119,11 +120,11 @@ impl Builder {
     /// # Ok::<(), peer_data_server::Error>(())
     /// ```
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_variables(|name| std::env::var_os(name).map(|value| value.into_string()))
+        Self::from_variables(|name| std::env::var_os(name).map(OsString::into_string))
     }
 
     fn from_variables(
-        lookup: impl Fn(&str) -> Option<Result<String, std::ffi::OsString>>,
+        lookup: impl Fn(&str) -> Option<Result<String, OsString>>,
     ) -> Result<Self, Error> {
         let mut builder = Self::default();
         for variable in Self::VARIABLES {
@@ -172,9 +173,17 @@ mod tests {
     #[test]
     fn every_default_is_the_builders_own() {
         for variable in Builder::VARIABLES {
-            let set = read(variable.name, variable.default).unwrap().build().unwrap();
+            let set = read(variable.name, variable.default)
+                .unwrap()
+                .build()
+                .unwrap();
             let unset = Builder::default().build().unwrap();
-            assert_eq!(format!("{set:?}"), format!("{unset:?}"), "{}", variable.name);
+            assert_eq!(
+                format!("{set:?}"),
+                format!("{unset:?}"),
+                "{}",
+                variable.name
+            );
         }
     }
 

@@ -80,7 +80,6 @@ impl PeerData {
     }
 
     /// Changes the defaults.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -141,6 +140,7 @@ impl PeerData {
     /// Signals that wait for the peer are still sent, and a Socket.IO client is told not to come
     /// back by itself. If a message of the peer is being dealt with at this moment, its rooms are
     /// told right after it.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn disconnect(&self, peer: &PeerId) -> bool {
         let Some(peer) = self.inner.broker.mailbox(peer) else {
             return false;
@@ -151,6 +151,7 @@ impl PeerData {
 
     /// Empties a room: each member is told that each other has left, and stays connected. Returns
     /// how many members there were.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn close_room(&self, room: &RoomId) -> usize {
         let members = self.inner.broker.members(room.as_str());
         for id in members.ids() {
@@ -166,7 +167,10 @@ impl PeerData {
     fn register(&self, sid: SessionId, session: Session) -> Arc<Peer> {
         let due = session.poll_timeout();
         let peer = Peer::new(sid, session);
-        self.inner.sessions.lock(&sid).insert(sid, Arc::clone(&peer));
+        self.inner
+            .sessions
+            .lock(&sid)
+            .insert(sid, Arc::clone(&peer));
         self.schedule(&peer, due);
         peer
     }

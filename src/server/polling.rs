@@ -28,9 +28,11 @@ pub(super) struct Dress {
 impl Dress {
     pub(super) fn answer(&self, PollAnswer(payload): PollAnswer) -> Reply {
         let reply = match (&self.jsonp, std::str::from_utf8(&payload.body)) {
-            (Some(index), Ok(text)) => {
-                Reply::new(200, "text/javascript; charset=UTF-8", jsonp::wrap(index, text))
-            }
+            (Some(index), Ok(text)) => Reply::new(
+                200,
+                "text/javascript; charset=UTF-8",
+                jsonp::wrap(index, text),
+            ),
             _ if payload.binary => Reply::new(200, "application/octet-stream", payload.body),
             _ => Reply::new(200, "text/plain; charset=UTF-8", payload.body),
         };
@@ -129,7 +131,10 @@ impl Post {
             Wire::Engine(revision) => revision,
             Wire::Json => Revision::V4,
         };
-        let dress = Dress { origin, jsonp: None };
+        let dress = Dress {
+            origin,
+            jsonp: None,
+        };
         Self {
             server: server.clone(),
             peer,
@@ -154,7 +159,10 @@ impl Post {
         }
         let turn = Arc::clone(&self.peer.turn).lock_owned().await;
         let outcome = match self.collect(next, max).await {
-            Ok(body) => self.act(&body),
+            Ok(body) => {
+                self.act(&body);
+                Ok(())
+            }
             Err(refusal) => Err(refusal),
         };
         drop(turn);
@@ -199,21 +207,20 @@ impl Post {
         }
     }
 
-    fn act(&self, body: &[u8]) -> Result<(), Refusal> {
+    /// Acts on the packets of a body. What is wrong with them ends the session; the request
+    /// itself was taken all the same.
+    fn act(&self, body: &[u8]) {
         let form;
         let (body, binary) = match self.content {
             Content::Text => (body, false),
             Content::Binary => (body, true),
-            Content::Form => match jsonp::unwrap_form(body) {
-                Ok(payload) => {
-                    form = payload;
-                    (form.as_bytes(), false)
-                }
-                Err(_) => {
-                    self.peer.close(CloseReason::ProtocolError);
-                    return Ok(());
-                }
-            },
+            Content::Form => {
+                let Ok(payload) = jsonp::unwrap_form(body) else {
+                    return self.peer.close(CloseReason::ProtocolError);
+                };
+                form = payload;
+                (form.as_bytes(), false)
+            }
         };
         let now = Instant::now();
         let _batch = Batch::open();
@@ -225,7 +232,6 @@ impl Post {
                 self.server.handle(&self.peer, own, event);
             }
         }
-        Ok(())
     }
 }
 

@@ -55,7 +55,11 @@ impl PeerData {
                 },
                 None => Self::unknown(origin()),
             },
-            Intent::Post { sid, content, length } => match self.session(&sid) {
+            Intent::Post {
+                sid,
+                content,
+                length,
+            } => match self.session(&sid) {
                 Some(peer) => Task::Post(Post::new(self, peer, content, length, origin())),
                 None => Self::unknown(origin()),
             },
@@ -68,7 +72,10 @@ impl PeerData {
     }
 
     fn unknown(origin: Option<String>) -> Task {
-        let dress = Dress { origin, jsonp: None };
+        let dress = Dress {
+            origin,
+            jsonp: None,
+        };
         Task::Answer(dress.refuse(Refusal::SessionUnknown))
     }
 
@@ -86,7 +93,10 @@ impl PeerData {
     }
 
     fn open_polling(&self, revision: Revision, format: Format, origin: Option<String>) -> Reply {
-        let dress = Dress { origin, jsonp: format.jsonp };
+        let dress = Dress {
+            origin,
+            jsonp: format.jsonp,
+        };
         let limits = &self.inner.settings.limits;
         // Without a runtime there is no timer that could end the session.
         let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {

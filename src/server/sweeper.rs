@@ -1,8 +1,8 @@
 //! One coarse timer for all sessions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -68,13 +68,13 @@ impl Sweeper {
         }
         peer.slot.0.store(slot, Ordering::Relaxed);
         wheel.slots.entry(slot).or_default().push(peer.sid);
-        if !wheel.turning {
-            if let Ok(runtime) = Handle::try_current() {
-                wheel.turning = true;
-                let server = Arc::downgrade(server);
-                let armed = true;
-                runtime.spawn(turn(Turning { server, armed }, self.tick));
-            }
+        if !wheel.turning
+            && let Ok(runtime) = Handle::try_current()
+        {
+            wheel.turning = true;
+            let server = Arc::downgrade(server);
+            let armed = true;
+            runtime.spawn(turn(Turning { server, armed }, self.tick));
         }
     }
 

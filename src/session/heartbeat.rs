@@ -111,7 +111,11 @@ mod tests {
         assert_eq!(heartbeat.beat(&limits, start + seconds(24)), Beat::Wait);
         assert_eq!(heartbeat.beat(&limits, start + seconds(25)), Beat::Ping);
         heartbeat.heard(&limits, start + seconds(26));
-        assert_eq!(heartbeat.due(), start + seconds(45), "only the answer counts");
+        assert_eq!(
+            heartbeat.due(),
+            start + seconds(45),
+            "only the answer counts"
+        );
         heartbeat.answered(&limits, start + seconds(30));
         assert_eq!(heartbeat.beat(&limits, start + seconds(55)), Beat::Ping);
         assert_eq!(heartbeat.beat(&limits, start + seconds(75)), Beat::Dead);

@@ -24,8 +24,8 @@ use crate::wire::socket::{self, Namespace, Packet as SocketPacket};
 use crate::wire::{json, notice};
 use assembly::{Assembled, Assembly};
 use heartbeat::{Beat, Heartbeat, Keeper};
-use outbox::{Outbox, View};
 pub(crate) use outbox::Full;
+use outbox::{Outbox, View};
 use state::State;
 pub(crate) use state::{Link, PollAnswer, PollRefused, Ticket, Transmit};
 
@@ -68,6 +68,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 /// One client. Every method is a step; between steps nothing runs.
+#[allow(clippy::struct_excessive_bools)] // four facts that do not depend on each other
 #[derive(Debug)]
 pub(crate) struct Session {
     wire: Wire,
@@ -164,11 +165,15 @@ impl Session {
     /// A session on the plain JSON wire.
     pub(crate) fn json(limits: &Arc<Limits>, now: Instant) -> (Self, Link) {
         let link = Link::FIRST;
-        (Self::new(Wire::Json, State::Socket(link), limits, now), link)
+        (
+            Self::new(Wire::Json, State::Socket(link), limits, now),
+            link,
+        )
     }
 
     fn push_open(&mut self, revision: Revision, sid: &SessionId, upgrades: bool) {
-        let millis = |duration: std::time::Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
+        let millis =
+            |duration: std::time::Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
         let open = engine::open(
             revision,
             sid.as_str(),
@@ -213,7 +218,9 @@ impl Session {
 
     /// Queues one packet of the session's own; one too many ends a client that does not read.
     pub(crate) fn push(&mut self, text: Bytes) {
-        let pushed = self.outbox.push(Outgoing::Text(text), self.limits.max_outbox);
+        let pushed = self
+            .outbox
+            .push(Outgoing::Text(text), self.limits.max_outbox);
         self.stirred = true;
         if pushed.is_err() {
             self.close(CloseReason::SlowConsumer);
@@ -236,7 +243,8 @@ impl Session {
             Wire::Engine(_) => View::Packets,
             Wire::Json => View::Json,
         };
-        self.outbox.push_signal(signal, view, self.limits.max_outbox)?;
+        self.outbox
+            .push_signal(signal, view, self.limits.max_outbox)?;
         let promise = !self.dirty && self.carrier.is_some();
         self.dirty |= promise;
         Ok(promise)
@@ -285,7 +293,9 @@ impl Session {
     /// The end of the session, reported once: why, and as which peer it was connected.
     pub(crate) fn take_ending(&mut self) -> Option<(CloseReason, Option<PeerId>)> {
         match &mut self.state {
-            State::Closed { reason, reported, .. } if !*reported => {
+            State::Closed {
+                reason, reported, ..
+            } if !*reported => {
                 *reported = true;
                 Some((*reason, self.peer.take()))
             }
@@ -426,7 +436,12 @@ impl Session {
                 }
                 Ok(left.map(Event::Leave))
             }
-            SocketPacket::Event { namespace, ack, attachments, data } => {
+            SocketPacket::Event {
+                namespace,
+                ack,
+                attachments,
+                data,
+            } => {
                 if !namespace.is_main() || self.peer.is_none() {
                     // Revision 3 servers look away; later ones end the connection.
                     if revision == Revision::V4 {
@@ -445,9 +460,9 @@ impl Session {
                 })))
             }
             // The server asks for no acks, so nobody waits for this one.
-            SocketPacket::Ack { attachments, data, .. } if json::is_array(data) => {
-                Ok(self.ignore(attachments))
-            }
+            SocketPacket::Ack {
+                attachments, data, ..
+            } if json::is_array(data) => Ok(self.ignore(attachments)),
             SocketPacket::Ack { .. } | SocketPacket::Error => Err(Malformed),
         }
     }
@@ -485,13 +500,19 @@ impl Session {
             return Ok(None);
         };
         self.assembly = None;
-        Ok(complete.map(|Assembled { ack, data, attachments }| match attachments {
-            None => Event::TooLarge { ack },
-            Some(attachments) => Event::Packet(Incoming {
-                ack: ack.map(Cow::Owned),
-                data: Cow::Owned(data),
-                attachments: Some(attachments),
-            }),
-        }))
+        Ok(complete.map(
+            |Assembled {
+                 ack,
+                 data,
+                 attachments,
+             }| match attachments {
+                None => Event::TooLarge { ack },
+                Some(attachments) => Event::Packet(Incoming {
+                    ack: ack.map(Cow::Owned),
+                    data: Cow::Owned(data),
+                    attachments: Some(attachments),
+                }),
+            },
+        ))
     }
 }

@@ -308,7 +308,7 @@ impl Session {
             }
             (Outgoing::Binary(data), Wire::Engine(Revision::V3)) => {
                 out.push_binary(data, Some(engine::V3_BINARY_MESSAGE));
-            },
+            }
             (Outgoing::Binary(data), _) => out.push_binary(data, None),
         }
     }

@@ -36,9 +36,16 @@ pub(crate) enum Intent {
     Open { revision: Revision, format: Format },
     /// A GET or a POST of a session that there is.
     Poll { sid: SessionId, format: Format },
-    Post { sid: SessionId, content: Content, length: Option<u64> },
+    Post {
+        sid: SessionId,
+        content: Content,
+        length: Option<u64>,
+    },
     /// A websocket: for Engine.IO a session's own or a new one, or the plain JSON wire.
-    Socket { target: SocketTarget, handshake: SocketHandshake },
+    Socket {
+        target: SocketTarget,
+        handshake: SocketHandshake,
+    },
 }
 
 /// How a client wants the answers to its polls.
@@ -109,7 +116,9 @@ impl Paths {
             return Intent::Elsewhere;
         }
         if head.method == "OPTIONS" {
-            return Intent::Answer(Reply::preflight((head.header)("access-control-request-headers")));
+            return Intent::Answer(Reply::preflight((head.header)(
+                "access-control-request-headers",
+            )));
         }
         let intent = if engine {
             read_engine(head, known)

@@ -49,7 +49,10 @@ pub(crate) fn ack_ok(
 
 /// The ack of an event that was refused.
 pub(crate) fn ack_error(code: Code, message: &str) -> String {
-    format!(r#"{{"ok":false,"code":"{code}","message":{}}}"#, quote(message))
+    format!(
+        r#"{{"ok":false,"code":"{code}","message":{}}}"#,
+        quote(message)
+    )
 }
 
 #[cfg(test)]

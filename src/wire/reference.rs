@@ -13,7 +13,10 @@ pub(crate) fn server_log(signal: &Signal) -> Signal {
     let packet = signal.packet();
     let event = signal.json();
     // `42` or `45N-`, as the signal has it.
-    let head = packet.split(|byte| *byte == b'[').next().unwrap_or_default();
+    let head = packet
+        .split(|byte| *byte == b'[')
+        .next()
+        .unwrap_or_default();
     let text = [head, LOG, &event, b"]"].concat();
     let start = head.len() + LOG.len();
     #[allow(clippy::cast_possible_truncation)] // a few bytes more than the signal, which fits

@@ -49,7 +49,10 @@ impl Reply {
             body: Bytes::new(),
         }
         .with("access-control-allow-methods", "GET, POST")
-        .with("access-control-allow-headers", headers.unwrap_or("Content-Type"))
+        .with(
+            "access-control-allow-headers",
+            headers.unwrap_or("Content-Type"),
+        )
         .with("access-control-max-age", "86400")
     }
 
