@@ -313,17 +313,23 @@ impl Session {
         }
     }
 
-    /// Asks to be woken when a websocket has something to do. False: there is something already.
+    /// Has the task of a websocket woken at the next change. False: there is something to do
+    /// already.
     pub(crate) fn register(&mut self, link: Link, waker: &Waker) -> bool {
         if let Some(probe) = self.state.probe(link) {
             let idle = !probe.answer_due;
             self.probe = Some(waker.clone());
             return idle;
         }
-        if !self.state.carries(link) || !self.outbox.is_empty() || self.ping_due {
+        if !self.state.carries(link) {
             return false;
         }
-        self.carrier = Some(waker.clone());
-        true
+        // Also while there is more to write than the socket takes: the end of the session must
+        // not go unnoticed.
+        match &mut self.carrier {
+            Some(carrier) => carrier.clone_from(waker),
+            carrier => *carrier = Some(waker.clone()),
+        }
+        self.outbox.is_empty() && !self.ping_due
     }
 }

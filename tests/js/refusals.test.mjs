@@ -1,22 +1,21 @@
 // Events of wrong meaning: each is answered, reaches nobody, and the connection lives on.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, it } from "node:test";
+import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
 import { assertError, assertRefusal, event } from "./support/events.mjs";
 import { Bystanders, MOUTHS, RawJsonPeer, RawPollingPeer, RawSocketPeer } from "./support/raw.mjs";
 import { startServer } from "./support/server.mjs";
 
-const ROOM = "room";
-const IN_ROOM = `"room":{"id":"${ROOM}"}`;
 /** Do not look at the room of the answer: the specification does not say. */
 const ANY_ROOM = undefined;
 
 const nested = (depth) => "[".repeat(depth) + "]".repeat(depth);
 const quoted = (text) => JSON.stringify(text);
 
-/** `[what, text of the event, code, room id of the answer]`; `callee` is the id of a peer in the room. */
-function wrongEvents({ callee, own }) {
+/** `[what, text of the event, code, room id of the answer]`; `callee` and `own` are ids of peers in the room. */
+function wrongEvents({ callee, own, room: ROOM }) {
+  const IN_ROOM = `"room":{"id":"${ROOM}"}`;
   const offer = (rest, room = IN_ROOM) => `{"type":"OFFER","callee":{"id":"${callee}"},${room}${rest}}`;
   const chat = (type) => `{"type":${type},"caller":null,"callee":null,${IN_ROOM},"payload":1}`;
   const inRoom = (room) => offer("", `"room":${room}`);
@@ -81,38 +80,44 @@ after(async () => {
   assert.equal(await server.stop(), 0);
 });
 
+let rooms = 0;
+
 for (const mouth of MOUTHS) {
   describe(`${mouth.name}: an event with`, () => {
     let peer;
     let witness;
-    before(async () => {
-      const host = await RawJsonPeer.open(server);
-      await host.connect("not mine");
-      witness = await RawJsonPeer.open(server);
-      await witness.connect(ROOM);
-      peer = await mouth.open(server);
-      await peer.connect(ROOM);
-      assert.equal((await witness.next()).type, "CONNECT");
-      host.next = () => assert.fail("not used");
-    });
-    after(() => (peer.close(), witness.close()));
+    let room;
 
-    /** What the peer says is heard, and it hears nothing but what it should. */
+    beforeEach(async () => {
+      room = `room ${(rooms += 1)}`;
+      witness = await RawJsonPeer.open(server);
+      await witness.connect(room);
+      peer = await mouth.open(server);
+      await peer.connect(room);
+      assert.equal((await witness.next()).type, "CONNECT");
+    });
+    afterEach(() => {
+      peer.close();
+      witness.close();
+    });
+
+    /** What the peer says is heard, and nothing was heard that should not be. */
     async function livesOn() {
-      peer.send(event("OFFER", { to: witness.id, room: ROOM, payload: "alive" }));
+      const alive = event("OFFER", { to: witness.id, room, payload: "alive" });
+      peer.send(alive);
       const { text, ...heard } = await witness.next();
-      assert.deepEqual(heard, { ...event("OFFER", { to: witness.id, room: ROOM, payload: "alive" }), caller: { id: peer.id } });
+      assert.deepEqual(heard, { ...alive, caller: { id: peer.id } });
       assert.deepEqual(peer.events.drain(), []);
     }
 
-    for (const [at, [what, , code, room]] of wrongEvents({ callee: "", own: "" }).entries()) {
+    for (const [at, [what, , code]] of wrongEvents({ callee: "", own: "", room: "room" }).entries()) {
       it(`${what} is answered ${code}`, async () => {
-        const [, text] = wrongEvents({ callee: witness.id, own: peer.id })[at];
+        const [, text, , named] = wrongEvents({ callee: witness.id, own: peer.id, room })[at];
         peer.say(text);
-        assertError(await peer.next(), code, room);
+        assertError(await peer.next(), code, named);
         if (mouth.acks) {
           assertRefusal(await peer.ask(text), code);
-          assertError(await peer.next(), code, room);
+          assertError(await peer.next(), code, named);
         }
         await livesOn();
       });
@@ -121,18 +126,18 @@ for (const mouth of MOUTHS) {
     it("what is still allowed is relayed", async () => {
       const types = ["ERROR", "READY", "Offer", "connect", "SEND", "x".repeat(256), "é".repeat(128), "tõString", "hasOwn"];
       for (const type of types) {
-        peer.send(event(type, { room: ROOM }));
+        peer.send(event(type, { room }));
         const heard = await witness.next();
         assert.deepEqual([heard.type, heard.caller], [type, { id: peer.id }]);
       }
-      for (const room of ["r".repeat(256), "é".repeat(128), "__proto__", "constructor", " ", "\u0000", "/", "😀"]) {
-        await witness.connect(room);
-        await peer.connect(room);
-        assert.deepEqual((await witness.next()).room, { id: room });
-        peer.send(event("OFFER", { to: witness.id, room, payload: room }));
-        assert.equal((await witness.next()).payload, room);
+      for (const name of ["r".repeat(256), "é".repeat(128), "__proto__", "constructor", " ", "\u0000", "/", "😀"]) {
+        await witness.connect(name);
+        await peer.connect(name);
+        assert.deepEqual((await witness.next()).room, { id: name });
+        peer.send(event("OFFER", { to: witness.id, room: name, payload: name }));
+        assert.equal((await witness.next()).payload, name);
       }
-      peer.say(`{"type":"OFFER","callee":{"id":"${witness.id}"},${IN_ROOM},"payload":${nested(127)}}`);
+      peer.say(`{"type":"OFFER","callee":{"id":"${witness.id}"},"room":{"id":"${room}"},"payload":${nested(127)}}`);
       assert.equal(JSON.stringify((await witness.next()).payload), nested(127));
       await livesOn();
     });
@@ -142,10 +147,10 @@ for (const mouth of MOUTHS) {
       const caller = `"caller":{"id":"${peer.id}"}`;
       const rest = '"payload":{"b":1,"a":[1.0,1e5,-0,"\\u00e9é\\/\\ud83d"],"b":2,"caller":"mine","__proto__":{"x":1}},"more":null';
       const cases = [
-        [`{"type":"OFFER",${to},${IN_ROOM},${rest}}`, `{"type":"OFFER",${to},${IN_ROOM},${rest},${caller}}`],
-        [`{"caller":"x",${rest},${to},"type":"OFFER",${IN_ROOM}}`, `{${caller},${rest},${to},"type":"OFFER",${IN_ROOM}}`],
+        [`{"type":"OFFER",${to},"room":{"id":"${room}"},${rest}}`, `{"type":"OFFER",${to},"room":{"id":"${room}"},${rest},${caller}}`],
+        [`{"caller":"x",${rest},${to},"type":"OFFER","room":{"id":"${room}"}}`, `{${caller},${rest},${to},"type":"OFFER","room":{"id":"${room}"}}`],
         [
-          `{"caller":{"id":"${witness.id}","x":[{}]},"type":"OFFER",${to},${IN_ROOM},"c\\u0061ller":null,${rest}}`,
+          `{"caller":{"id":"${witness.id}","x":[{}]},"type":"OFFER",${to},"room":{"id":"${room}"},"c\\u0061ller":null,${rest}}`,
           null,
         ],
       ];
@@ -166,7 +171,7 @@ for (const mouth of MOUTHS) {
       await outsider.connect("elsewhere");
       const answers = [];
       for (const id of ["n".repeat(outsider.id.length), outsider.id]) {
-        peer.send(event("OFFER", { to: id, room: ROOM }));
+        peer.send(event("OFFER", { to: id, room }));
         answers.push((await peer.next()).text);
       }
       assert.equal(answers[0], answers[1]);
@@ -183,7 +188,7 @@ describe("plain JSON", () => {
       const peer = await RawJsonPeer.open(server);
       peer.say(text);
       assertError(await peer.next(), "malformed", null);
-      await peer.connect(ROOM);
+      await peer.connect("after");
       peer.close();
     });
   }
@@ -207,22 +212,25 @@ describe("a binary event", () => {
       describe(`of revision ${revision} by ${transport}`, () => {
         let peer;
         let witness;
-        let witnessHears;
+        let room;
         const { prefix, base64 } = revisions[revision];
 
-        before(async () => {
+        beforeEach(async () => {
+          room = `room ${(rooms += 1)}`;
           witness = await RawSocketPeer.open(server, 4);
-          await witness.connect(ROOM);
+          await witness.connect(room);
           peer = await (transport === "polling" ? RawPollingPeer : RawSocketPeer).open(server, revision);
-          await peer.connect(ROOM);
+          await peer.connect(room);
           await witness.next((e) => e.type === "CONNECT");
-          witnessHears = () => witness.nextPacket();
         });
-        after(() => (peer.close(), witness.close()));
+        afterEach(() => {
+          peer.close();
+          witness.close();
+        });
 
         /** Sends a binary event, given the text after its type, and its attachments. */
-        function say(members, attachments) {
-          const text = `{"type":"OFFER","callee":{"id":"${witness.id}"},${IN_ROOM},${members}}`;
+        function say(members, attachments, to = witness.id) {
+          const text = `{"type":"OFFER","callee":{"id":"${to}"},"room":{"id":"${room}"},${members}}`;
           peer.sendPacket(`45${attachments.length}-["message",${text}]`);
           for (const data of attachments) {
             peer.sendPacket(transport === "polling" ? base64 + data.toString("base64") : Buffer.concat([prefix, data]));
@@ -250,42 +258,34 @@ describe("a binary event", () => {
             say(members, attachments);
             assertError(await peer.next(), "malformed");
             say(`"payload":${hole(0)}`, [one]);
-            assert.match(await witnessHears(), /^451-\["message",/);
-            assert.deepEqual(await witnessHears(), one);
+            assert.match(await witness.nextPacket(), /^451-\["message",/);
+            assert.deepEqual(await witness.nextPacket(), one);
             assert.deepEqual(witness.packets.drain(), []);
           });
         }
 
         it("is relayed with each attachment, in any order of reference, and twice", async () => {
           say(`"payload":[${hole(1)},{"x":${hole(0)}},${hole(1)}]`, [one, two]);
-          assert.match(await witnessHears(), /^452-\["message",/);
-          assert.deepEqual(await witnessHears(), one);
-          assert.deepEqual(await witnessHears(), two);
+          assert.match(await witness.nextPacket(), /^452-\["message",/);
+          assert.deepEqual(await witness.nextPacket(), one);
+          assert.deepEqual(await witness.nextPacket(), two);
         });
 
         it("takes ten attachments", async () => {
           const ten = Array.from({ length: 10 }, (_, at) => Buffer.from([at]));
           say(`"payload":[${ten.map((_, at) => hole(at))}]`, ten);
-          assert.match(await witnessHears(), /^4510-\["message",/);
-          for (const data of ten) assert.deepEqual(await witnessHears(), data);
+          assert.match(await witness.nextPacket(), /^4510-\["message",/);
+          for (const data of ten) assert.deepEqual(await witness.nextPacket(), data);
         });
 
         it("reaches a plain JSON peer as text and a binary frame for each placeholder", async () => {
           const json = await RawJsonPeer.open(server);
-          await json.connect(ROOM);
-          await witness.next((e) => e.type === "CONNECT" && e.caller.id === json.id);
-          await peer.next((e) => e.type === "CONNECT" && e.caller.id === json.id);
+          await json.connect(room);
           const payload = `[${hole(1)},${hole(0)},${hole(1)}]`;
-          const text = `{"type":"OFFER","callee":{"id":"${json.id}"},${IN_ROOM},"payload":${payload}}`;
-          peer.sendPacket(`452-["message",${text}]`);
-          for (const data of [one, two]) {
-            peer.sendPacket(transport === "polling" ? base64 + data.toString("base64") : Buffer.concat([prefix, data]));
-          }
+          say(`"payload":${payload}`, [one, two], json.id);
           assert.deepEqual((await json.next()).payload, JSON.parse(payload));
           for (const data of [two, one, two]) assert.deepEqual(await json.nextPacket(), data);
           json.close();
-          await witness.next((e) => e.type === "DISCONNECT" && e.caller.id === json.id);
-          await peer.next((e) => e.type === "DISCONNECT" && e.caller.id === json.id);
         });
       });
     }

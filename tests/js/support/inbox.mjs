@@ -2,7 +2,8 @@
 
 import { inspect } from "node:util";
 
-const PATIENCE_MS = 20_000;
+/** Far longer than anything takes; only a failing test waits so long. */
+const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 20_000);
 
 /** Rejects with `what` if `promise` takes longer than a test should ever wait. */
 export function within(promise, what, ms = PATIENCE_MS) {

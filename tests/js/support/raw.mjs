@@ -292,7 +292,7 @@ export const MOUTHS = [
 export class Bystanders {
   static async open(server) {
     const pair = new Bystanders();
-    pair.left = await RawSocketPeer.open(server, 3);
+    pair.left = await RawSocketPeer.open(server, 4);
     pair.right = await RawPollingPeer.open(server, 4);
     await pair.left.connect("bystanders");
     await pair.right.connect("bystanders");
