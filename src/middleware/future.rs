@@ -52,15 +52,16 @@ impl<F> ResponseFuture<F> {
         Self::new(Kind::Poll { poll })
     }
 
-    pub(super) fn post<B>(post: Post, mut body: B) -> Self
+    pub(super) fn post<B>(post: Post, body: B) -> Self
     where
-        B: Body + Send + Unpin + 'static,
+        B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Send,
     {
+        let mut body = Box::pin(body);
         let next = move |cx: &mut Context<'_>| {
             loop {
-                let Some(frame) = ready!(Pin::new(&mut body).poll_frame(cx)) else {
+                let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
                     return Poll::Ready(None);
                 };
                 match frame.map(http_body::Frame::into_data) {

@@ -62,7 +62,7 @@ impl<S> PeerDataService<S> {
 impl<S, B, R> Service<Request<B>> for PeerDataService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    B: Body + Send + Unpin + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Send,
 {

@@ -4,6 +4,7 @@
 mod assembly;
 mod heartbeat;
 mod outbox;
+mod packets;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,9 @@ use crate::error::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::signal::Signal;
-use crate::wire::engine::{self, Malformed, Outgoing, Packet, Revision};
-use crate::wire::socket::{self, Namespace, Packet as SocketPacket};
-use crate::wire::{json, notice};
-use assembly::{Assembled, Assembly};
+use crate::wire::engine::{self, Outgoing, Revision};
+use crate::wire::{notice, socket};
+use assembly::Assembly;
 use heartbeat::{Beat, Heartbeat, Keeper};
 pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
@@ -380,139 +380,5 @@ impl Session {
         if self.wire == Wire::Json && self.state.carries(link) {
             self.heartbeat.answered(&self.limits, now);
         }
-    }
-
-    /// One Engine.IO packet, from a websocket or out of a POST.
-    pub(crate) fn handle_packet<'a>(
-        &mut self,
-        packet: Result<Packet<'a>, Malformed>,
-        now: Instant,
-    ) -> Option<Event<'a>> {
-        if self.is_closed() {
-            return None;
-        }
-        let handled = packet.and_then(|packet| self.handle_known_packet(packet, now));
-        handled.unwrap_or_else(|Malformed| {
-            self.close(CloseReason::ProtocolError);
-            None
-        })
-    }
-
-    fn handle_known_packet<'a>(
-        &mut self,
-        packet: Packet<'a>,
-        now: Instant,
-    ) -> Result<Option<Event<'a>>, Malformed> {
-        self.heartbeat.heard(&self.limits, now);
-        let client_pings = self.wire == Wire::Engine(Revision::V3);
-        match packet {
-            Packet::Message(text) => return self.handle_message(text),
-            Packet::Binary(data) => return self.handle_attachment(&data),
-            Packet::Close => self.close(CloseReason::ClientClosed),
-            Packet::Ping(_) if client_pings => self.push(engine::PONG),
-            // Each revision has one direction; a ping in the other is an error there.
-            Packet::Ping(_) | Packet::Open => return Err(Malformed),
-            Packet::Pong(_) => self.heartbeat.answered(&self.limits, now),
-            Packet::Upgrade | Packet::Noop => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_message<'a>(&mut self, text: &'a str) -> Result<Option<Event<'a>>, Malformed> {
-        let Wire::Engine(revision) = self.wire else {
-            return Err(Malformed);
-        };
-        if self.assembly.is_some() {
-            return Err(Malformed);
-        }
-        match socket::decode(text, self.limits.max_attachments)? {
-            SocketPacket::Connect { namespace, data } => {
-                self.handle_connect(revision, namespace, data)
-            }
-            SocketPacket::Disconnect { namespace } => {
-                let left = self.peer.filter(|_| namespace.is_main());
-                if left.is_some() {
-                    self.peer = None;
-                }
-                Ok(left.map(Event::Leave))
-            }
-            SocketPacket::Event {
-                namespace,
-                ack,
-                attachments,
-                data,
-            } => {
-                if !namespace.is_main() || self.peer.is_none() {
-                    // Revision 3 servers look away; later ones end the connection.
-                    if revision == Revision::V4 {
-                        return Err(Malformed);
-                    }
-                    return Ok(self.ignore(attachments));
-                }
-                if let Some(missing @ 1..) = attachments {
-                    self.assembly = Some(Box::new(Assembly::of_event(ack, data, missing)));
-                    return Ok(None);
-                }
-                Ok(Some(Event::Packet(Incoming {
-                    ack: ack.map(Cow::Borrowed),
-                    data: Cow::Borrowed(data),
-                    attachments: attachments.map(|_| Vec::new()),
-                })))
-            }
-            // The server asks for no acks, so nobody waits for this one.
-            SocketPacket::Ack {
-                attachments, data, ..
-            } if json::is_array(data) => Ok(self.ignore(attachments)),
-            SocketPacket::Ack { .. } | SocketPacket::Error => Err(Malformed),
-        }
-    }
-
-    fn handle_connect<'a>(
-        &mut self,
-        revision: Revision,
-        namespace: Namespace<'_>,
-        data: Option<&str>,
-    ) -> Result<Option<Event<'a>>, Malformed> {
-        if !namespace.is_main() {
-            self.push(socket::invalid_namespace(revision, namespace));
-            return Ok(None);
-        }
-        if revision == Revision::V4 && data.is_some_and(|data| !json::is_object(data)) {
-            return Err(Malformed);
-        }
-        match (self.peer, revision) {
-            (None, _) => Ok(Some(Event::Connect)),
-            (Some(_), Revision::V3) => Ok(None),
-            (Some(_), Revision::V4) => Err(Malformed),
-        }
-    }
-
-    fn ignore(&mut self, attachments: Option<usize>) -> Option<Event<'static>> {
-        if let Some(missing @ 1..) = attachments {
-            self.assembly = Some(Box::new(Assembly::ignored(missing)));
-        }
-        None
-    }
-
-    fn handle_attachment(&mut self, data: &[u8]) -> Result<Option<Event<'static>>, Malformed> {
-        let assembly = self.assembly.as_mut().ok_or(Malformed)?;
-        let Some(complete) = assembly.add(data, self.limits.max_message) else {
-            return Ok(None);
-        };
-        self.assembly = None;
-        Ok(complete.map(
-            |Assembled {
-                 ack,
-                 data,
-                 attachments,
-             }| match attachments {
-                None => Event::TooLarge { ack },
-                Some(attachments) => Event::Packet(Incoming {
-                    ack: ack.map(Cow::Owned),
-                    data: Cow::Owned(data),
-                    attachments: Some(attachments),
-                }),
-            },
-        ))
     }
 }

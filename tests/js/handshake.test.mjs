@@ -180,7 +180,7 @@ describe("a body", () => {
   const announce = (path, length) =>
     speak(server, `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n`);
 
-  for (const length of [1_000_001, 10_000_000_000, "18446744073709551615"]) {
+  for (const length of [1_000_001, 10_000_000_000, "9223372036854775807"]) {
     it(`announced as ${length} bytes is answered 413 at once`, async () => {
       const session = await Polling.connect(server, 4);
       const line = announce(session.path(), length);

@@ -1,0 +1,123 @@
+// The standalone example as a program: its variables, its errors, its end, and what is not signaling.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { kind } from "./support/clients.mjs";
+import { request, socketIo } from "./support/http.mjs";
+import { RawJsonPeer, Socket } from "./support/raw.mjs";
+import { run, startServer } from "./support/server.mjs";
+
+const MILLISECONDS = ["PING_INTERVAL", "PING_TIMEOUT", "UPGRADE_TIMEOUT", "CONNECT_TIMEOUT"].map((name) => `PEER_DATA_${name}_MS`);
+const BYTES = ["PEER_DATA_MAX_MESSAGE_BYTES", "PEER_DATA_OUTBOX_BYTES"];
+const PATHS = ["PEER_DATA_PATH", "PEER_DATA_JSON_PATH"];
+const SWITCHES = ["PEER_DATA_EXPOSE_SESSION_IDS", "PEER_DATA_REFERENCE_COMPAT"];
+
+describe("the program", () => {
+  it("lists every variable with --help", async () => {
+    const { code, stdout } = await run("standalone", { args: ["--help"] });
+    assert.equal(code, 0);
+    for (const name of ["HOST", "PORT", ...MILLISECONDS, ...BYTES, ...PATHS, ...SWITCHES]) {
+      assert.match(stdout, new RegExp(`\\b${name}\\b`));
+    }
+  });
+
+  const wrong = [
+    ...["PORT"].flatMap((name) => ["x", "-1", "65536", "80.5"].map((value) => [name, value])),
+    ...[...MILLISECONDS, ...BYTES].flatMap((name) => ["x", "-1", "1.5", "99999999999999999999999"].map((value) => [name, value])),
+    ["PEER_DATA_PING_INTERVAL_MS", "0"],
+    ["PEER_DATA_MAX_MESSAGE_BYTES", "0"],
+    ...PATHS.flatMap((name) => ["relative", "/a b", "/a?b"].map((value) => [name, value])),
+    ...SWITCHES.map((name) => [name, "perhaps"]),
+    ["HOST", "not a host"],
+  ];
+  for (const [name, value] of wrong) {
+    it(`names the variable of a bad value: ${name}=${value}`, async () => {
+      const { code, stderr } = await run("standalone", { env: { PORT: "0", [name]: value } });
+      assert.ok(code > 0, `exit status ${code}`);
+      assert.match(stderr, new RegExp(`\\b${name}\\b`));
+      assert.doesNotMatch(stderr, /panicked|RUST_BACKTRACE/);
+    });
+  }
+
+  it("refuses an outbox of less than two messages, naming one of them", async () => {
+    const env = { PORT: "0", PEER_DATA_MAX_MESSAGE_BYTES: "1000000", PEER_DATA_OUTBOX_BYTES: "1999999" };
+    const { code, stderr } = await run("standalone", { env });
+    assert.ok(code > 0);
+    assert.match(stderr, /PEER_DATA_OUTBOX_BYTES|PEER_DATA_MAX_MESSAGE_BYTES|outbox/);
+  });
+
+  it("says so when the port is taken", async () => {
+    const server = await startServer();
+    const { code, stderr } = await run("standalone", { env: { PORT: String(server.port) } });
+    assert.ok(code > 0);
+    assert.match(stderr, new RegExp(String(server.port)));
+    assert.doesNotMatch(stderr, /panicked/);
+    await server.stop();
+  });
+
+  it("ends with status 0 on SIGTERM, idle or in use", async () => {
+    assert.equal(await (await startServer()).stop(), 0);
+    const server = await startServer();
+    const peers = [];
+    for (const name of ["socket.io-client 2.5 polling", "socket.io-client 4.8 websocket", "plain JSON"]) {
+      const peer = await kind(name).open(server.url);
+      await peer.connect("room");
+      peers.push(peer);
+    }
+    assert.equal(await server.stop(), 0);
+    for (const peer of peers) peer.close();
+  });
+});
+
+describe("paths", () => {
+  const answers = async (server, path) => {
+    const { status, body } = await request(server, path);
+    return status === 200 && /"sid":"/.test(body);
+  };
+
+  it("match exactly or at a slash; all others are the application's", async (t) => {
+    const server = await startServer({ t });
+    const query = "?EIO=4&transport=polling";
+    for (const path of ["/socket.io/", "/socket.io"]) assert.ok(await answers(server, path + query), path);
+    for (const path of ["/", "/socket.iox/", "/socket.io.js", "/x/socket.io/", "/SOCKET.IO/", "/peer-datax", "/peer-data.js"]) {
+      const { status, headers } = await request(server, path + query);
+      assert.ok(status === 404 || (path === "/" && status === 200), `${path}: ${status}`);
+      assert.equal(headers["access-control-allow-origin"], undefined, path);
+    }
+    assert.equal((await request(server, "/peer-data/")).status, 426);
+  });
+
+  it("are configurable", async (t) => {
+    const server = await startServer({ t, env: { PEER_DATA_PATH: "/a/signal", PEER_DATA_JSON_PATH: "/b/json" } });
+    assert.ok(await answers(server, "/a/signal/?EIO=3&transport=polling"));
+    for (const path of ["/socket.io/?EIO=3&transport=polling", "/peer-data", "/a/", "/a"]) {
+      assert.equal((await request(server, path)).status, 404, path);
+    }
+    const peer = await RawJsonPeer.open(server, "/b/json");
+    await peer.connect("room");
+    const client = await kind("socket.io-client 4.8 upgrade").open(server.url, { options: { path: "/a/signal/" } });
+    assert.deepEqual(await client.connect("room"), [peer.id]);
+    client.close();
+    peer.close();
+  });
+});
+
+describe("settings", () => {
+  it("reach the handshake", async (t) => {
+    const env = { PEER_DATA_PING_INTERVAL_MS: "12345", PEER_DATA_PING_TIMEOUT_MS: "6789", PEER_DATA_MAX_MESSAGE_BYTES: "54321" };
+    const server = await startServer({ t, env });
+    const { body } = await request(server, socketIo({ EIO: 4, transport: "polling" }));
+    const { pingInterval, pingTimeout, maxPayload } = JSON.parse(body.slice(1));
+    assert.deepEqual([pingInterval, pingTimeout, maxPayload], [12_345, 6_789, 54_321]);
+  });
+
+  it("bound a message", async (t) => {
+    const server = await startServer({ t, env: { PEER_DATA_MAX_MESSAGE_BYTES: "1000" } });
+    const socket = await Socket.open(server, "/peer-data");
+    socket.send(`"${"x".repeat(998)}"`);
+    assert.match(await socket.next((frame) => frame.includes("ERROR")), /"malformed"/);
+    socket.send(`"${"x".repeat(999)}"`);
+    assert.equal((await socket.closed).code, 1009);
+  });
+});
