@@ -152,6 +152,10 @@ impl PeerData {
             session.handle_timeout(now);
             session.poll_timeout()
         });
+        // An answered ping moves the deadline from the end of the wait to the next ping, which may
+        // be sooner, but not sooner than one interval from now.
+        let latest = now + self.inner.settings.limits.ping_interval;
+        let next = next.map(|due| due.min(latest));
         self.schedule(&peer, next);
         self.settle(&peer);
     }
