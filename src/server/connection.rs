@@ -138,7 +138,11 @@ impl Connection {
     }
 
     /// The socket has ended or broken.
-    pub(crate) fn lost(&self) {
+    pub(crate) fn lost(&mut self) {
+        // The wait for the turn may have been granted already: given up first, or nobody could
+        // report the end.
+        self.turn = None;
+        self.stash = Vec::new();
         self.close(CloseReason::TransportLost);
         self.server.settle(&self.peer);
     }
@@ -166,7 +170,8 @@ impl Connection {
     /// Asks to be woken when there is something to write or the session ends. False: there is
     /// already, or it has.
     pub(crate) fn register(&self, waker: &Waker) -> bool {
-        self.pong.is_none() && self.peer.with(|session| session.register(self.link, waker))
+        let idle = self.peer.with(|session| session.register(self.link, waker));
+        idle && self.pong.is_none()
     }
 }
 

@@ -201,6 +201,11 @@ impl PeerData {
         // A list, not recursion: telling a room may find the next peer that is too slow.
         let mut open = vec![Arc::clone(peer)];
         while let Some(peer) = open.pop() {
+            // Asked before the turn is taken: taking it for nothing could hide an end that comes
+            // meanwhile from the one who brings it.
+            if !peer.with(|session| session.has_ending()) {
+                continue;
+            }
             let Ok(turn) = peer.turn.try_lock() else {
                 continue;
             };

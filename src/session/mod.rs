@@ -290,6 +290,11 @@ impl Session {
         self.stirred = true;
     }
 
+    /// Whether the session is over and nobody has been told.
+    pub(crate) fn has_ending(&self) -> bool {
+        matches!(self.state, State::Closed { reported: false, .. })
+    }
+
     /// The end of the session, reported once: why, and as which peer it was connected.
     pub(crate) fn take_ending(&mut self) -> Option<(CloseReason, Option<PeerId>)> {
         match &mut self.state {
