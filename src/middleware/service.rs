@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::Service;
 
@@ -80,7 +80,13 @@ where
             method: request.method().as_str(),
             path: request.uri().path(),
             query: request.uri().query().unwrap_or_default(),
-            header: &|name| headers.get(name)?.to_str().ok(),
+            can_upgrade: request.version() == Version::HTTP_11,
+            header: &|name, show| {
+                let values = headers.get_all(name).iter();
+                values
+                    .filter_map(|value| value.to_str().ok())
+                    .for_each(show);
+            },
         });
         match task {
             Task::Elsewhere => ResponseFuture::inner(self.inner.call(request)),

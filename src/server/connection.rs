@@ -65,7 +65,7 @@ impl Connection {
 
     /// Whether the client may be read. Not while it does not take its own mail.
     pub(crate) fn wants_read(&self) -> bool {
-        self.turn.is_none() && !self.peer.with(|session| session.is_congested())
+        self.turn.is_none() && !self.peer.with(|session| session.is_congested(self.link))
     }
 
     /// Goes on with stashed bytes once nobody else acts for this client.

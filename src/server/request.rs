@@ -41,7 +41,7 @@ impl PeerData {
     pub(crate) fn task(&self, head: &Head<'_>) -> Task {
         let known = |sid: &SessionId| self.known(sid);
         let intent = self.inner.settings.paths.read(head, known);
-        let origin = || (head.header)("origin").map(str::to_owned);
+        let origin = || head.header("origin").map(str::to_owned);
         match intent {
             Intent::Elsewhere => Task::Elsewhere,
             Intent::Answer(reply) => Task::Answer(reply.allow_origin(origin().as_deref())),

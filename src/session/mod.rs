@@ -199,8 +199,9 @@ impl Session {
     }
 
     /// Whether so much waits for this client that nothing more should be read from it.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.outbox.cost() > self.limits.max_outbox / 2
+    pub(crate) fn is_congested(&self, link: Link) -> bool {
+        // A websocket that only wants to take over must be heard: it may relieve the session.
+        self.state.carries(link) && self.outbox.cost() > self.limits.max_outbox / 2
     }
 
     /// Makes the client a peer and tells it its id.
@@ -292,7 +293,13 @@ impl Session {
 
     /// Whether the session is over and nobody has been told.
     pub(crate) fn has_ending(&self) -> bool {
-        matches!(self.state, State::Closed { reported: false, .. })
+        matches!(
+            self.state,
+            State::Closed {
+                reported: false,
+                ..
+            }
+        )
     }
 
     /// The end of the session, reported once: why, and as which peer it was connected.

@@ -15,8 +15,32 @@ pub(crate) struct Head<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    /// Looks a header up by its lower-case name; `None` also where it is not text.
-    pub(crate) header: &'a dyn Fn(&str) -> Option<&'a str>,
+    /// HTTP/1.1: the only version whose connections can be upgraded by a header.
+    pub(crate) can_upgrade: bool,
+    /// Shows each value of the header of that lower-case name, as far as it is text.
+    pub(crate) header: &'a HeaderLookup<'a>,
+}
+
+pub(crate) type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&'a str)) + 'a;
+
+impl<'a> Head<'a> {
+    /// The first value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
+        let mut first = None;
+        (self.header)(name, &mut |value| first = first.or(Some(value)));
+        first
+    }
+
+    /// Whether a header, which may be a list on several lines, has `token` among its values.
+    fn has_token(&self, name: &str, token: &str) -> bool {
+        let mut has = false;
+        (self.header)(name, &mut |value| {
+            has |= value
+                .split(',')
+                .any(|part| part.trim().eq_ignore_ascii_case(token));
+        });
+        has
+    }
 }
 
 /// Where signaling is mounted. No trailing slashes.
@@ -116,9 +140,9 @@ impl Paths {
             return Intent::Elsewhere;
         }
         if head.method == "OPTIONS" {
-            return Intent::Answer(Reply::preflight((head.header)(
-                "access-control-request-headers",
-            )));
+            return Intent::Answer(Reply::preflight(
+                head.header("access-control-request-headers"),
+            ));
         }
         let intent = if engine {
             read_engine(head, known)
@@ -202,14 +226,16 @@ fn read_engine(
         "POST" => Ok(Intent::Post {
             sid,
             content: read_content(head, format.jsonp.is_some()),
-            length: (head.header)("content-length").and_then(|length| length.trim().parse().ok()),
+            length: head
+                .header("content-length")
+                .and_then(|length| length.trim().parse().ok()),
         }),
         _ => Err(Refusal::BadHandshakeMethod),
     }
 }
 
 fn read_content(head: &Head<'_>, jsonp: bool) -> Content {
-    let binary = (head.header)("content-type").is_some_and(|kind| {
+    let binary = head.header("content-type").is_some_and(|kind| {
         let essence = kind.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/octet-stream")
     });
@@ -221,32 +247,26 @@ fn read_content(head: &Head<'_>, jsonp: bool) -> Content {
 }
 
 fn asks_for_websocket(head: &Head<'_>) -> bool {
-    head.method == "GET" && has_token(head, "upgrade", "websocket")
-}
-
-fn has_token(head: &Head<'_>, header: &str, token: &str) -> bool {
-    (head.header)(header).is_some_and(|value| {
-        value
-            .split(',')
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
-    })
+    head.method == "GET" && head.can_upgrade && head.has_token("upgrade", "websocket")
 }
 
 /// The key of RFC 6455, 4.1: sixteen bytes in base64.
 const KEY_LENGTH: usize = 24;
 
 fn read_handshake(head: &Head<'_>) -> Result<SocketHandshake, Refusal> {
-    let key = (head.header)("sec-websocket-key")
+    let key = head
+        .header("sec-websocket-key")
         .map(str::trim)
         .filter(|key| key.len() == KEY_LENGTH)
         .ok_or(Refusal::BadRequest)?;
-    if !has_token(head, "connection", "upgrade") {
+    if !head.has_token("connection", "upgrade") {
         return Err(Refusal::BadRequest);
     }
-    if (head.header)("sec-websocket-version").map(str::trim) != Some("13") {
+    if head.header("sec-websocket-version").map(str::trim) != Some("13") {
         return Err(Refusal::WebsocketVersion);
     }
-    let protocol = (head.header)("sec-websocket-protocol")
+    let protocol = head
+        .header("sec-websocket-protocol")
         .and_then(|offered| offered.split(',').next())
         .map(|first| first.trim().to_owned())
         .filter(|first| !first.is_empty());
