@@ -111,6 +111,14 @@ impl Error {
         }
     }
 
+    /// The same problem under the name by which the user knows its subject.
+    pub(crate) fn about(self, subject: &'static str) -> Self {
+        Self {
+            subject: subject.into(),
+            ..self
+        }
+    }
+
     /// What the error is about: the name of a setting or of an environment variable.
     #[must_use]
     pub fn subject(&self) -> &str {

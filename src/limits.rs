@@ -15,8 +15,8 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// How long a websocket may take to replace long-polling. 10 s, as the reference has it.
     pub upgrade_timeout: Duration,
-    /// How long a Socket.IO 3 or 4 client may take to ask for its namespace, and a polling client
-    /// to send the rest of a request. 10 s: several round trips on a bad mobile network.
+    /// How long a Socket.IO 3 or 4 client may take to ask for its namespace. 10 s: several round
+    /// trips on a bad mobile network.
     pub connect_timeout: Duration,
     /// The longest message in bytes: a websocket message, a polling body, or an event together
     /// with its attachments. 1,000,000: the reference's own; a session description has a few
@@ -27,8 +27,12 @@ pub struct Limits {
     /// Fragments of one websocket message. 4,096: no client sends more, and each one costs time.
     pub max_fragments: usize,
     /// Bytes that may wait for one peer, each waiting message counted with the memory that it
-    /// needs besides its text. 4 MiB: at least two messages of the maximum size.
+    /// needs besides its text; one message always may. 4 MiB: at least two messages of the
+    /// maximum size.
     pub max_outbox: usize,
+    /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
+    /// need, and few enough that a departure is told within milliseconds.
+    pub max_rooms_per_peer: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +46,7 @@ impl Default for Limits {
             max_attachments: 10,
             max_fragments: 4_096,
             max_outbox: 4 << 20,
+            max_rooms_per_peer: 10_000,
         }
     }
 }

@@ -278,6 +278,13 @@ impl<M: Mailbox> Broker<M> {
             .is_some_and(|entry| entry.rooms.contains(room))
     }
 
+    /// How many rooms a peer is in.
+    #[must_use]
+    pub fn room_count_of(&self, id: &PeerId) -> usize {
+        let shard = self.peers.lock(id);
+        shard.get(id).map_or(0, |entry| entry.rooms.len())
+    }
+
     /// The members of a room; nobody, if there is no such room.
     #[must_use]
     pub fn members(&self, room: &str) -> Members<M> {

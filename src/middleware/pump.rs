@@ -139,6 +139,8 @@ async fn say_goodbye<S>(mut stream: S, mut connection: Connection, mut out: Segm
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // Whatever this connection was still waiting for, others must not wait for it.
+    connection.lost();
     loop {
         let more = connection.transmit(&mut out);
         if stream.write_all_buf(&mut out).await.is_err() {

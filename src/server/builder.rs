@@ -44,6 +44,8 @@ pub struct Builder {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    /// Settings that came from the environment, with the variables that they came from.
+    pub(super) variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Default for Builder {
@@ -56,6 +58,7 @@ impl Default for Builder {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            variables: Vec::new(),
         }
     }
 }
@@ -123,6 +126,13 @@ impl Builder {
         self
     }
 
+    /// Rooms that one peer may be in at a time. Default 10,000. See
+    /// [`Limits::max_rooms_per_peer`].
+    pub fn max_rooms_per_peer(mut self, count: usize) -> Self {
+        self.limits.max_rooms_per_peer = count;
+        self
+    }
+
     /// Makes the peer id of a revision-3 client (`peer-data`, socket.io-client 2) equal to its
     /// session id, for applications that compare `socket.id` with ids in events. Default off.
     ///
@@ -170,9 +180,18 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a setting cannot be; [`Error::subject`] is the name of its method.
+    /// When a setting cannot be; [`Error::subject`] is the name of its method, or of the
+    /// environment variable that it came from.
     pub fn build(self) -> Result<PeerData, Error> {
-        Ok(PeerData::with(self.check()?))
+        let variables = self.variables.clone();
+        let settings = self.check().map_err(|error| {
+            let variable = variables.iter().find(|(name, _)| *name == error.subject());
+            match variable {
+                Some((_, variable)) => error.about(variable),
+                None => error,
+            }
+        })?;
+        Ok(PeerData::with(settings))
     }
 
     fn check(self) -> Result<Settings, Error> {
@@ -199,6 +218,7 @@ impl Builder {
         for (name, count, max) in [
             ("max_message", limits.max_message, MAX_MESSAGE),
             ("max_fragments", limits.max_fragments, usize::MAX),
+            ("max_rooms_per_peer", limits.max_rooms_per_peer, usize::MAX),
         ] {
             if count == 0 || count > max {
                 let problem = format!("{count} is not between 1 and {max}");

@@ -29,6 +29,7 @@ pub(crate) struct Connection {
     pong: Option<Bytes>,
     /// What to say last, where the session's reason does not tell.
     farewell: Option<Bytes>,
+    said_goodbye: bool,
     /// Bytes that came while somebody else acted for this client, and the wait for its end.
     stash: Vec<u8>,
     turn: Option<Turn>,
@@ -45,6 +46,7 @@ impl Connection {
             assembler: Assembler::default(),
             pong: None,
             farewell: None,
+            said_goodbye: false,
             stash: Vec::new(),
             turn: None,
         }
@@ -137,7 +139,7 @@ impl Connection {
             .with(|session| session.close_link(self.link, reason));
     }
 
-    /// The socket has ended or broken.
+    /// The socket has ended or broken, or this side is about to end it.
     pub(crate) fn lost(&mut self) {
         // The wait for the turn may have been granted already: given up first, or nobody could
         // report the end.
@@ -154,7 +156,7 @@ impl Connection {
 
     /// Hands out frames to write. False: these are the last, and the close frame is among them.
     pub(crate) fn transmit(&mut self, out: &mut Segments) -> bool {
-        if let Some(pong) = self.pong.take() {
+        if let Some(pong) = self.pong.take().filter(|_| !self.said_goodbye) {
             out.push_frame(pong);
         }
         let transmit = self
@@ -163,7 +165,10 @@ impl Connection {
         let Transmit::Close(reason) = transmit else {
             return true;
         };
-        out.push_frame(self.farewell.take().unwrap_or_else(|| farewell(reason)));
+        // One close frame, and nothing after it (RFC 6455, 5.5.1).
+        if !mem::replace(&mut self.said_goodbye, true) {
+            out.push_frame(self.farewell.take().unwrap_or_else(|| farewell(reason)));
+        }
         false
     }
 

@@ -199,10 +199,17 @@ impl PeerData {
         envelope: &Envelope<'a>,
         signal: &Signal,
     ) -> Result<Done, Flaw<'a>> {
+        let broker = &self.inner.broker;
+        // The sender has its turn: nothing else can make it join meanwhile.
+        if broker.room_count_of(own) >= self.inner.settings.limits.max_rooms_per_peer
+            && !broker.is_member(own, envelope.room())
+        {
+            return Err(envelope.flaw(Code::Busy, "you are in too many rooms"));
+        }
         // Length-checked with the envelope, and the sender is attached while it has its turn.
         let joined = RoomId::new(envelope.room())
             .ok()
-            .and_then(|room| self.inner.broker.join(own, &room).ok())
+            .and_then(|room| broker.join(own, &room).ok())
             .ok_or_else(|| envelope.flaw(Code::Refused, "you cannot join that room"))?;
         let peers = joined.members.ids().filter(|id| id != own).collect();
         let done = self.sent(&joined.members.deliver(Some(own), signal));

@@ -15,6 +15,8 @@ pub struct Variable {
     pub name: &'static str,
     /// Its default, as it would be written.
     pub default: &'static str,
+    /// The method of [`Builder`] that sets the same.
+    pub setting: &'static str,
     /// What it sets.
     pub meaning: &'static str,
     apply: fn(Builder, &str) -> Result<Builder, String>,
@@ -33,72 +35,91 @@ impl Builder {
     pub const VARIABLES: &'static [Variable] = &[
         Variable {
             name: "PEER_DATA_PATH",
+            setting: "path",
             default: "/socket.io",
             meaning: "where Socket.IO clients connect",
             apply: |builder, value| Ok(builder.path(value)),
         },
         Variable {
             name: "PEER_DATA_JSON_PATH",
+            setting: "json_path",
             default: "/peer-data",
             meaning: "where plain JSON WebSocket clients connect",
             apply: |builder, value| Ok(builder.json_path(value)),
         },
         Variable {
             name: "PEER_DATA_PING_INTERVAL_MS",
+            setting: "ping_interval",
             default: "25000",
             meaning: "time between two heartbeats",
             apply: |builder, value| Ok(builder.ping_interval(millis(value)?)),
         },
         Variable {
             name: "PEER_DATA_PING_TIMEOUT_MS",
+            setting: "ping_timeout",
             default: "20000",
             meaning: "how long an answer to a heartbeat may take",
             apply: |builder, value| Ok(builder.ping_timeout(millis(value)?)),
         },
         Variable {
             name: "PEER_DATA_UPGRADE_TIMEOUT_MS",
+            setting: "upgrade_timeout",
             default: "10000",
             meaning: "how long a websocket may take to replace long-polling",
             apply: |builder, value| Ok(builder.upgrade_timeout(millis(value)?)),
         },
         Variable {
             name: "PEER_DATA_CONNECT_TIMEOUT_MS",
+            setting: "connect_timeout",
             default: "10000",
             meaning: "how long a client may take to ask to connect",
             apply: |builder, value| Ok(builder.connect_timeout(millis(value)?)),
         },
         Variable {
             name: "PEER_DATA_MAX_MESSAGE_BYTES",
+            setting: "max_message",
             default: "1000000",
             meaning: "the longest message",
             apply: |builder, value| Ok(builder.max_message(number(value)?)),
         },
         Variable {
             name: "PEER_DATA_OUTBOX_BYTES",
+            setting: "max_outbox",
             default: "4194304",
             meaning: "bytes that may wait for one peer, at least two messages",
             apply: |builder, value| Ok(builder.max_outbox(number(value)?)),
         },
         Variable {
             name: "PEER_DATA_MAX_ATTACHMENTS",
+            setting: "max_attachments",
             default: "10",
             meaning: "binary attachments of one event",
             apply: |builder, value| Ok(builder.max_attachments(number(value)?)),
         },
         Variable {
             name: "PEER_DATA_MAX_FRAGMENTS",
+            setting: "max_fragments",
             default: "4096",
             meaning: "fragments of one websocket message",
             apply: |builder, value| Ok(builder.max_fragments(number(value)?)),
         },
         Variable {
+            name: "PEER_DATA_MAX_ROOMS_PER_PEER",
+            setting: "max_rooms_per_peer",
+            default: "10000",
+            meaning: "rooms that one peer may be in at a time",
+            apply: |builder, value| Ok(builder.max_rooms_per_peer(number(value)?)),
+        },
+        Variable {
             name: "PEER_DATA_EXPOSE_SESSION_IDS",
+            setting: "expose_session_ids",
             default: "0",
             meaning: "peer ids of revision-3 clients equal their session ids, as in the reference",
             apply: |builder, value| Ok(builder.expose_session_ids(switch(value)?)),
         },
         Variable {
             name: "PEER_DATA_REFERENCE_COMPAT",
+            setting: "reference_compat",
             default: "0",
             meaning: "the reference's SERVER_LOG echo and ipaddr answer",
             apply: |builder, value| Ok(builder.reference_compat(switch(value)?)),
@@ -136,6 +157,7 @@ impl Builder {
             };
             builder = (variable.apply)(builder, value.trim())
                 .map_err(|problem| Error::new(variable.name, problem))?;
+            builder.variables.push((variable.setting, variable.name));
         }
         Ok(builder)
     }
@@ -197,6 +219,18 @@ mod tests {
             let error = read(name, value).unwrap_err();
             assert_eq!(error.subject(), name);
             assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_names_its_variable() {
+        for (name, value) in [
+            ("PEER_DATA_PING_INTERVAL_MS", "0"),
+            ("PEER_DATA_PATH", "relative"),
+            ("PEER_DATA_OUTBOX_BYTES", "1"),
+        ] {
+            let error = read(name, value).unwrap().build().unwrap_err();
+            assert_eq!(error.subject(), name);
         }
     }
 

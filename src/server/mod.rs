@@ -231,6 +231,9 @@ impl PeerData {
     fn depart(&self, id: &PeerId) -> Vec<PeerId> {
         let mut slow = Vec::new();
         for departure in self.inner.broker.detach(id) {
+            if departure.others.is_empty() {
+                continue;
+            }
             let signal = notice::departure(id, departure.room.as_str());
             slow.extend(departure.others.deliver(None, &signal).full);
         }

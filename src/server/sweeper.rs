@@ -160,3 +160,299 @@ impl PeerData {
         self.settle(&peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::id::PeerId;
+    use crate::server::Settings;
+    use crate::session::Session;
+    use crate::wire::engine::{self, Revision};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A server with the defaults, and so with a tick of one second.
+    fn server() -> PeerData {
+        let server = PeerData::new();
+        assert_eq!(server.inner.sweeper.tick, SECOND);
+        server
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    impl PeerData {
+        fn at(&self, since_start: Duration) -> Instant {
+            self.inner.sweeper.start + since_start
+        }
+
+        /// A client of whom the server knows nothing yet.
+        fn stranger(&self) -> Arc<Peer> {
+            let limits = &self.inner.settings.limits;
+            let session = Session::json(limits, self.at(Duration::ZERO)).0;
+            Peer::new(SessionId::random().unwrap(), session)
+        }
+
+        /// A peer of revision 3, silent since the start.
+        fn silent(&self) -> Arc<Peer> {
+            let limits = &self.inner.settings.limits;
+            let sid = SessionId::random().unwrap();
+            let start = self.at(Duration::ZERO);
+            let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
+            let id = PeerId::random().unwrap();
+            session.accept(id);
+            let peer = self.register(sid, session);
+            self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
+            peer
+        }
+
+        /// The peer pings.
+        fn hears(&self, peer: &Peer, at: Duration) {
+            let packet = engine::decode_text(Revision::V3, "2");
+            let now = self.at(at);
+            peer.with(|session| assert!(session.handle_packet(packet, now).is_none()));
+        }
+
+        fn wants(&self, peer: &Peer, due: Duration) {
+            let sweeper = &self.inner.sweeper;
+            sweeper.schedule(&self.inner, peer, self.at(due));
+        }
+
+        /// What is due at that time; `None` once the wheel is empty.
+        fn due(&self, at: Duration) -> Option<Vec<(u64, SessionId)>> {
+            self.inner.sweeper.take_due(self.at(at))
+        }
+
+        /// Turns the wheel by hand.
+        fn turn_to(&self, at: Duration) {
+            for (slot, sid) in self.due(at).unwrap_or_default() {
+                self.look_at(slot, &sid, self.at(at));
+            }
+        }
+
+        fn is_turning(&self) -> bool {
+            lock(&self.inner.sweeper.wheel).turning
+        }
+
+        fn entries(&self) -> usize {
+            let wheel = lock(&self.inner.sweeper.wheel);
+            wheel.slots.values().map(Vec::len).sum()
+        }
+    }
+
+    #[test]
+    fn the_tick_is_a_tenth_of_the_shortest_time() {
+        let tick = |limits: Limits| Sweeper::new(&limits).tick;
+        let limits = Limits::default;
+        let (short, tenth) = (Duration::from_millis(500), Duration::from_millis(50));
+        let settings = [
+            Limits {
+                ping_interval: short,
+                ..limits()
+            },
+            Limits {
+                ping_timeout: short,
+                ..limits()
+            },
+            Limits {
+                upgrade_timeout: short,
+                ..limits()
+            },
+            Limits {
+                connect_timeout: short,
+                ..limits()
+            },
+        ];
+        assert!(settings.into_iter().all(|limits| tick(limits) == tenth));
+        let ping_timeout = Duration::from_millis(2);
+        let shortest = Limits {
+            ping_timeout,
+            ..limits()
+        };
+        assert_eq!(tick(shortest), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn sessions_come_in_the_order_of_their_deadlines() {
+        let server = server();
+        let (a, b, c) = (server.stranger(), server.stranger(), server.stranger());
+        server.wants(&a, 5 * SECOND + SECOND / 2);
+        server.wants(&b, 2 * SECOND);
+        server.wants(&c, 9 * SECOND);
+        assert_eq!(server.due(SECOND), Some(vec![]));
+        assert_eq!(server.due(6 * SECOND), Some(vec![(3, b.sid), (6, a.sid)]));
+        assert_eq!(server.due(9 * SECOND), Some(vec![]));
+        assert_eq!(server.due(60 * SECOND), Some(vec![(10, c.sid)]));
+        assert_eq!(server.due(60 * SECOND), None);
+    }
+
+    #[test]
+    fn a_session_is_looked_at_after_its_deadline_and_within_a_tick() {
+        for millis in [0, 1, 500, 999, 1_000, 1_001, 2_500] {
+            let server = server();
+            let due = Duration::from_millis(millis);
+            server.wants(&server.stranger(), due);
+            assert_eq!(server.due(due), Some(vec![]), "{millis}");
+            assert_eq!(server.due(due + SECOND).unwrap().len(), 1, "{millis}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_slot_wins_and_a_later_one_is_not_taken() {
+        let server = server();
+        let peer = server.stranger();
+        server.wants(&peer, 5 * SECOND);
+        server.wants(&peer, 5 * SECOND);
+        server.wants(&peer, 9 * SECOND);
+        assert_eq!(server.entries(), 1);
+        server.wants(&peer, 2 * SECOND);
+        assert_eq!(server.due(3 * SECOND), Some(vec![(3, peer.sid)]));
+        assert_eq!(peer.slot.0.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn an_unreachable_deadline_is_no_overflow() {
+        let server = server();
+        server.wants(&server.stranger(), Duration::from_secs(1 << 40));
+        assert_eq!(server.due(SECOND), Some(vec![]));
+    }
+
+    #[test]
+    fn activity_moves_the_deadline_and_silence_ends_the_session() {
+        let server = server();
+        let peer = server.silent();
+        assert_eq!(server.peer_count(), 1);
+        server.hears(&peer, 30 * SECOND);
+        server.turn_to(46 * SECOND);
+        server.turn_to(74 * SECOND);
+        assert!(server.session(&peer.sid).is_some());
+        assert_eq!(server.entries(), 1);
+        server.turn_to(76 * SECOND);
+        assert!(server.session(&peer.sid).is_none());
+        assert_eq!(server.peer_count(), 0, "its end is reported");
+        assert_eq!(server.due(77 * SECOND), None);
+    }
+
+    #[test]
+    fn a_session_is_looked_at_again_within_a_ping_interval() {
+        let server = server();
+        let peer = server.silent();
+        server.hears(&peer, 46 * SECOND);
+        server.turn_to(46 * SECOND);
+        assert_eq!(server.due(71 * SECOND), Some(vec![]));
+        assert_eq!(server.due(72 * SECOND), Some(vec![(72, peer.sid)]));
+    }
+
+    #[test]
+    fn a_left_over_entry_is_passed_by() {
+        let server = server();
+        let peer = server.silent();
+        server.wants(&peer, 20 * SECOND);
+        assert_eq!(server.entries(), 2);
+        server.look_at(46, &peer.sid, server.at(46 * SECOND));
+        assert!(server.session(&peer.sid).is_some(), "that is not its slot");
+        assert_eq!(peer.slot.0.load(Ordering::Relaxed), 21);
+        server.look_at(21, &peer.sid, server.at(46 * SECOND));
+        assert!(server.session(&peer.sid).is_none());
+    }
+
+    #[test]
+    fn two_entries_of_one_slot_are_one_look() {
+        let server = server();
+        let peer = server.silent();
+        server.wants(&peer, 20 * SECOND);
+        server.turn_to(21 * SECOND);
+        server.hears(&peer, 30 * SECOND);
+        // Back in the slot where it stood at first, whose entry is still there.
+        assert_eq!(server.due(46 * SECOND).unwrap().len(), 2);
+        server.look_at(46, &peer.sid, server.at(46 * SECOND));
+        let slot = peer.slot.0.load(Ordering::Relaxed);
+        assert_eq!(server.entries(), 1);
+        server.look_at(46, &peer.sid, server.at(46 * SECOND));
+        assert_eq!(server.entries(), 1);
+        assert_eq!(peer.slot.0.load(Ordering::Relaxed), slot);
+    }
+
+    #[test]
+    fn a_session_that_is_gone_is_passed_by() {
+        let server = server();
+        let peer = server.silent();
+        server.close(&peer, crate::CloseReason::Kicked);
+        assert_eq!(server.entries(), 1);
+        server.turn_to(46 * SECOND);
+        assert_eq!(server.due(46 * SECOND), None);
+    }
+
+    #[test]
+    fn the_wheel_turns_only_while_there_is_something_on_it() {
+        let server = server();
+        server.wants(&server.stranger(), SECOND);
+        assert!(!server.is_turning(), "there is no runtime");
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        server.wants(&server.stranger(), SECOND);
+        assert!(server.is_turning());
+        assert_eq!(server.due(2 * SECOND).unwrap().len(), 2);
+        assert!(server.is_turning());
+        assert_eq!(server.due(2 * SECOND), None);
+        assert!(!server.is_turning());
+        server.wants(&server.stranger(), SECOND);
+        assert!(server.is_turning());
+    }
+
+    #[test]
+    fn another_runtime_goes_on_where_one_has_ended() {
+        let server = server();
+        let first = runtime();
+        first.block_on(async { server.wants(&server.stranger(), SECOND) });
+        assert!(server.is_turning());
+        drop(first);
+        assert!(!server.is_turning());
+        let second = runtime();
+        second.block_on(async { server.wants(&server.stranger(), SECOND) });
+        assert!(server.is_turning());
+        assert_eq!(server.entries(), 2);
+    }
+
+    #[test]
+    fn a_task_that_stopped_in_order_leaves_the_next_one_alone() {
+        let server = server();
+        for armed in [false, true] {
+            lock(&server.inner.sweeper.wheel).turning = true;
+            let turning = Turning {
+                server: Arc::downgrade(&server.inner),
+                armed,
+            };
+            drop(turning);
+            assert_eq!(server.is_turning(), !armed);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_task_ends_what_is_due_and_then_itself() {
+        let limits = Limits {
+            ping_timeout: Duration::from_millis(10),
+            connect_timeout: Duration::from_millis(1),
+            ..Limits::default()
+        };
+        let server = PeerData::with(Settings {
+            limits: Arc::new(limits),
+            ..Settings::default()
+        });
+        let sid = SessionId::random().unwrap();
+        let limits = &server.inner.settings.limits;
+        let (session, _) = Session::json(limits, server.at(Duration::ZERO));
+        server.register(sid, session);
+        let over = async {
+            while server.session(&sid).is_some() || server.is_turning() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let patience = Duration::from_secs(10);
+        tokio::time::timeout(patience, over).await.unwrap();
+        assert_eq!(server.entries(), 0);
+    }
+}

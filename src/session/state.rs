@@ -54,6 +54,8 @@ pub(super) struct Polling {
 struct Probe {
     link: Link,
     until: Instant,
+    /// What its own handshake said of binary: it counts once the websocket carries the session.
+    base64: bool,
     /// `2probe` has come: waiting GETs are let go, so that the client can say `5`.
     answered: bool,
     answer_due: bool,
@@ -165,7 +167,9 @@ impl Session {
                 return Poll::Ready(self.payload(&noop, base64));
             }
         };
-        let mut packets = self.outbox.take(self.limits.max_message);
+        // The last answer takes all that is left: no GET comes after it.
+        let budget = over.map_or(self.limits.max_message, |_| usize::MAX);
+        let mut packets = self.outbox.take(budget);
         match over {
             Some(CloseReason::ClientClosed) => packets.push(Outgoing::Text(engine::NOOP)),
             Some(_) => packets.push(Outgoing::Text(engine::CLOSE)),
@@ -220,10 +224,10 @@ impl Session {
         polling.probe = Some(Probe {
             link,
             until: now + self.limits.upgrade_timeout,
+            base64,
             answered: false,
             answer_due: false,
         });
-        self.base64 |= base64;
         link
     }
 
@@ -239,6 +243,7 @@ impl Session {
             }
             "5" => {
                 // Whatever waits goes on where it stopped, over the websocket.
+                self.base64 |= probe.base64;
                 self.state = State::Socket(link);
                 self.heartbeat.heard(&self.limits, now);
             }
@@ -250,6 +255,8 @@ impl Session {
     pub(super) fn reject_probe(&mut self, link: Link) {
         if self.state.probe(link).is_some() {
             self.state.drop_probe();
+            // Whoever rejects it is its task; a waker left here would keep that in memory.
+            self.probe = None;
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Buf;
 
 use super::*;
+use crate::wire::engine::Packet;
 use crate::wire::segments::Segments;
 use Revision::{V3, V4};
 
@@ -59,7 +60,9 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const MOMENT: Duration = Duration::from_nanos(1);
+fn just_before(n: u64) -> Duration {
+    Duration::new(n - 1, 999_999_999)
+}
 
 impl Client {
     fn new(open: impl FnOnce(&Arc<Limits>, Instant) -> Session, limits: Limits) -> Self {
@@ -87,7 +90,7 @@ impl Client {
         let mut client = Self::polling_with(revision, false, Limits::default());
         client.session.accept(id());
         client.session.first_answer(false);
-        client
+        client.settled()
     }
 
     /// A websocket client that is a peer and has heard so.
@@ -95,7 +98,7 @@ impl Client {
         let (mut client, link) = Self::socket_with(revision, false, Limits::default());
         client.session.accept(id());
         client.hears(link);
-        (client, link)
+        (client.settled(), link)
     }
 
     /// A plain JSON client that is a peer and has heard so.
@@ -104,7 +107,13 @@ impl Client {
         let mut client = Self::new(open, Limits::default());
         client.session.accept(id());
         client.hears(Link::FIRST);
-        (client, Link::FIRST)
+        (client.settled(), Link::FIRST)
+    }
+
+    /// All who had to be woken are.
+    fn settled(mut self) -> Self {
+        self.woken();
+        self
     }
 
     /// Lets time pass until then, and has the session look at the clock.

@@ -185,7 +185,7 @@ fn read_engine(
         _ => None,
     };
     let format = Format {
-        base64: query.base64,
+        base64: query.base64.unwrap_or_default(),
         jsonp: query.jsonp,
     };
     let Some(sid) = query.sid else {
@@ -283,7 +283,7 @@ struct Query<'a> {
     transport: Option<Cow<'a, str>>,
     revision: Option<Cow<'a, str>>,
     sid: Option<Cow<'a, str>>,
-    base64: bool,
+    base64: Option<bool>,
     jsonp: Option<String>,
 }
 
@@ -295,7 +295,9 @@ impl<'a> Query<'a> {
                 "transport" => read.transport = read.transport.or(Some(value)),
                 "EIO" => read.revision = read.revision.or(Some(value)),
                 "sid" => read.sid = read.sid.or(Some(value)),
-                "b64" => read.base64 = !matches!(&*value, "" | "0" | "false"),
+                "b64" if read.base64.is_none() => {
+                    read.base64 = Some(!matches!(&*value, "" | "0" | "false"));
+                }
                 "j" if read.jsonp.is_none() => read.jsonp = Some(value.into_owned()),
                 _ => {}
             }
@@ -303,3 +305,6 @@ impl<'a> Query<'a> {
         read
     }
 }
+
+#[cfg(test)]
+mod tests;

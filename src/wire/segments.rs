@@ -123,3 +123,114 @@ impl Buf for Segments {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of each kind, and what they are in one piece.
+    fn filled() -> (Segments, Vec<u8>) {
+        let long = vec![7; 200];
+        let mut segments = Segments::default();
+        segments.push_text(Bytes::from_static(b"2"));
+        segments.push_text(Bytes::new());
+        segments.push_binary(Bytes::from_static(&[1, 2]), Some(4));
+        segments.push_ping();
+        segments.push_binary(long.clone().into(), None);
+        segments.push_frame(frame::close(None, ""));
+        let whole = [
+            &[0x81, 1, b'2'][..],
+            &[0x81, 0],
+            &[0x82, 3, 4, 1, 2],
+            &[0x89, 0],
+            &[0x82, 126, 0, 200],
+            &long,
+            &[0x88, 0],
+        ];
+        (segments, whole.concat())
+    }
+
+    fn vectored(segments: &Segments, slices: usize) -> Vec<Vec<u8>> {
+        let mut room = vec![IoSlice::new(&[]); slices];
+        let filled = segments.chunks_vectored(&mut room);
+        let filled = room[..filled].iter();
+        filled.map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_write_may_stop_anywhere() {
+        let whole = filled().1;
+        for first in 0..=whole.len() {
+            let mut segments = filled().0;
+            segments.advance(first);
+            let rest = &whole[first..];
+            assert_eq!(segments.bytes(), rest.len());
+            assert_eq!(segments.remaining(), rest.len());
+            assert_eq!(vectored(&segments, 20).concat(), rest, "{first}");
+            assert!(rest.starts_with(segments.chunk()));
+            assert_eq!(segments.chunk().is_empty(), rest.is_empty());
+            assert_eq!(segments.copy_to_bytes(rest.len()), rest, "{first}");
+            assert!(!segments.has_remaining());
+        }
+    }
+
+    #[test]
+    fn writes_add_up_whatever_their_size() {
+        let whole = filled().1;
+        for size in 1..whole.len() {
+            let mut segments = filled().0;
+            let mut written = Vec::new();
+            while segments.has_remaining() {
+                let bytes = vectored(&segments, 3).concat();
+                let count = bytes.len().min(size);
+                written.extend_from_slice(&bytes[..count]);
+                segments.advance(count);
+            }
+            assert_eq!(written, whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn slices_are_filled_as_far_as_they_go() {
+        let (mut segments, whole) = filled();
+        assert!(vectored(&segments, 0).is_empty());
+        assert_eq!(vectored(&segments, 1), [[0x81, 1]]);
+        // Header and body of the first, the empty text, header and body of the third.
+        let five = vectored(&segments, 5);
+        assert_eq!(five.concat(), whole[..10]);
+        assert_eq!(five.len(), 5);
+        assert!(five.iter().all(|slice| !slice.is_empty()));
+        segments.advance(1);
+        assert_eq!(vectored(&segments, 2), [[1], [b'2']]);
+    }
+
+    #[test]
+    fn more_may_be_pushed_while_some_is_written() {
+        let (mut segments, mut whole) = filled();
+        segments.advance(1);
+        segments.push_text(Bytes::from_static(b"3"));
+        whole.extend([0x81, 1, b'3']);
+        assert_eq!(segments.bytes(), whole.len() - 1);
+        assert_eq!(vectored(&segments, 20).concat(), whole[1..]);
+    }
+
+    #[test]
+    fn bodies_are_shared() {
+        let body = Bytes::from(vec![1; 1_000]);
+        let mut segments = Segments::default();
+        segments.push_text(body.clone());
+        segments.advance(4);
+        assert_eq!(segments.chunk().as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn nothing_left_is_nothing_kept() {
+        let (mut segments, whole) = filled();
+        segments.advance(whole.len() - 1);
+        assert_ne!(segments.frames.capacity(), 0);
+        segments.advance(1);
+        assert_eq!(segments.frames.capacity(), 0);
+        assert_eq!((segments.bytes, segments.written), (0, 0));
+        assert!(segments.chunk().is_empty());
+    }
+}
