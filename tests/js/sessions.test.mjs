@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
 import { departure, event } from "./support/events.mjs";
-import { request, socketIo } from "./support/http.mjs";
+import { request, socketIo, speak } from "./support/http.mjs";
 import { within } from "./support/inbox.mjs";
 import { Bystanders, Polling, RawJsonPeer, RawPollingPeer, RawSocketPeer, Socket } from "./support/raw.mjs";
 import { startServer } from "./support/server.mjs";
@@ -138,12 +138,11 @@ for (const { name, revision, transport, open } of CARRIERS) {
       peer.sendPacket("40");
       if (revision === 3) {
         assert.ok((await peer.ask(event("CHAT", { room }))).ok);
+        assert.equal((await witness.next()).type, "CHAT");
         peer.close();
-      } else {
-        await peer.closed;
       }
-      await witness.next((e) => e.type === "DISCONNECT");
-      await nothingMore();
+      await peer.closed;
+      await isGone(peer.id);
     });
 
     it("by a close packet", async () => {
@@ -155,7 +154,7 @@ for (const { name, revision, transport, open } of CARRIERS) {
 
     it("when the client is cut off", async () => {
       const peer = await enter(await open());
-      peer.close();
+      peer.cut();
       await isGone(peer.id);
     });
   });
@@ -167,11 +166,17 @@ for (const revision of [3, 4]) {
     const noop = revision === 3 ? "1:6" : "6";
 
     it("ends a waiting poll with a noop when the client closes, then knows the session no more", async () => {
-      const session = await Polling.connect(server, revision);
-      const waiting = session.poll();
-      assert.equal((await session.post("1")).body, "ok");
-      assert.deepEqual([(await waiting).status, (await waiting).body], [200, noop]);
-      await unknown(session);
+      for (let attempt = 1; ; attempt += 1) {
+        const session = await Polling.connect(server, revision);
+        const waiting = session.poll();
+        assert.equal((await session.post("1")).body, "ok");
+        const { status, body } = await waiting;
+        await unknown(session);
+        // On two connections the POST may be the first to arrive: then there was no poll to end.
+        if (status === 400 && attempt < 20) continue;
+        assert.deepEqual([status, body], [200, noop]);
+        break;
+      }
     });
 
     it("ends with two polls at once", async () => {
@@ -185,6 +190,16 @@ for (const revision of [3, 4]) {
       assert.equal(answers.find((answer) => answer.status === 200).body, close);
       await isGone(id);
       await unknown(session);
+    });
+
+    it("a poll cut as soon as it is sent ends the session", async () => {
+      const session = await Polling.connect(server, revision);
+      await session.post(`421["message",${JSON.stringify(event("CONNECT", { room }))}]`);
+      const { id } = JSON.parse((await session.get())[0].slice(3))[0];
+      assert.equal((await witness.next()).type, "CONNECT");
+      const line = speak(server, "");
+      line.socket.end(`GET ${session.path()} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await isGone(id);
     });
 
     it("takes what is broken in a body with ok, and ends", async () => {
@@ -260,15 +275,18 @@ describe("a websocket", () => {
       peer.close();
     });
 
-    it(`of revision ${revision}: a probe that says nothing is closed after the upgrade timeout`, async () => {
-      const session = await Polling.connect(server, revision);
-      const probe = await Socket.open(server, path(revision, session.sid));
-      await probe.closed;
-      assert.equal((await session.post(revision === 3 ? "2" : "3")).body, "ok");
+    it(`of revision ${revision}: a probe that stops half way is closed after the upgrade timeout`, async () => {
+      for (const words of [[], ["2probe"]]) {
+        const session = await Polling.connect(server, revision);
+        const probe = await Socket.open(server, path(revision, session.sid));
+        for (const word of words) probe.send(word);
+        await probe.closed;
+        assert.equal((await session.post(revision === 3 ? "2" : "3")).body, "ok");
+      }
     });
 
     it(`of revision ${revision}: a probe that says something else is closed`, async () => {
-      for (const words of ["2", "5", "42[]", "probe", ""]) {
+      for (const words of ["2", "42[]", "probe", ""]) {
         const session = await Polling.connect(server, revision);
         const probe = await Socket.open(server, path(revision, session.sid));
         probe.send(words);

@@ -11,7 +11,7 @@ export function request(server, path, options = {}) {
   return within(open(server, path, options).answer, `${options.method ?? "GET"} ${path}`);
 }
 
-/** Starts a request; `cut()` breaks its connection. */
+/** Starts a request; `cut()` breaks its connection, once the request has left. */
 export function open(server, path, { method = "GET", headers = {}, body } = {}) {
   const outgoing = http.request(server.url + path, { method, headers, agent: false });
   const answer = new Promise((resolve, reject) => {
@@ -27,8 +27,9 @@ export function open(server, path, { method = "GET", headers = {}, body } = {}) 
     });
   });
   answer.catch(() => {}); // A request that is cut off has no answer to look at.
+  const left = new Promise((resolve) => outgoing.once("finish", resolve));
   outgoing.end(body);
-  return { answer, cut: () => outgoing.destroy() };
+  return { answer, cut: () => left.then(() => outgoing.destroy()) };
 }
 
 /** Writes `text` to a fresh connection: `{answer(marker), socket}`; the connection stays open. */

@@ -203,6 +203,10 @@ export class RawSocketPeer extends RawPeer {
   }
 
   close() {
+    this.socket.socket.close();
+  }
+
+  cut() {
     this.socket.socket.terminate();
   }
 }
@@ -221,6 +225,7 @@ export class RawPollingPeer extends RawPeer {
   async #pollOn() {
     for (;;) {
       this.waiting = this.polling.openPoll();
+      if (this.cutting) this.waiting.cut();
       const answer = await this.waiting.answer.catch((error) => ({ status: error.code }));
       if (answer.status !== 200) return answer;
       for (const packet of this.polling.decode(answer.body)) {
@@ -240,6 +245,12 @@ export class RawPollingPeer extends RawPeer {
   }
 
   close() {
+    this.sendPacket("1");
+  }
+
+  /** Cuts the waiting poll, or the next one if it was answered just now. */
+  cut() {
+    this.cutting = true;
     this.waiting.cut();
   }
 }
