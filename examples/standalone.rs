@@ -41,7 +41,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let layer = PeerDataLayer::from(Builder::from_env()?.build()?);
     let app = Router::new().layer(layer);
 
-    let listener = TcpListener::bind((host, port)).await?;
+    let listener = TcpListener::bind((host, port))
+        .await
+        .map_err(|error| format!("cannot listen on {host} port {port}: {error}"))?;
     println!("signaling on http://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

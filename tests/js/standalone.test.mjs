@@ -47,13 +47,12 @@ describe("the program", () => {
     assert.match(stderr, /PEER_DATA_OUTBOX_BYTES|PEER_DATA_MAX_MESSAGE_BYTES|outbox/);
   });
 
-  it("says so when the port is taken", async () => {
-    const server = await startServer();
+  it("says so when the port is taken", async (t) => {
+    const server = await startServer({ t });
     const { code, stderr } = await run("standalone", { env: { PORT: String(server.port) } });
     assert.ok(code > 0);
     assert.match(stderr, new RegExp(String(server.port)));
     assert.doesNotMatch(stderr, /panicked/);
-    await server.stop();
   });
 
   it("ends with status 0 on SIGTERM, idle or in use", async () => {

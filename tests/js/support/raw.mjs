@@ -225,7 +225,7 @@ export class RawPollingPeer extends RawPeer {
   async #pollOn() {
     for (;;) {
       this.waiting = this.polling.openPoll();
-      if (this.cutting) this.waiting.cut();
+      if (this.cutting) await this.#cutWaiting();
       const answer = await this.waiting.answer.catch((error) => ({ status: error.code }));
       if (answer.status !== 200) return answer;
       for (const packet of this.polling.decode(answer.body)) {
@@ -246,12 +246,20 @@ export class RawPollingPeer extends RawPeer {
 
   close() {
     this.sendPacket("1");
+    this.posts.catch(() => {}); // The server may be gone before it has answered.
   }
 
   /** Cuts the waiting poll, or the next one if it was answered just now. */
-  cut() {
+  async cut() {
     this.cutting = true;
-    this.waiting.cut();
+    await this.#cutWaiting();
+  }
+
+  // A request that is cut before the server's HTTP library has passed it on was never made. A POST that
+  // was sent after it and is answered shows that it has arrived.
+  async #cutWaiting() {
+    await this.polling.post("6");
+    await this.waiting.cut();
   }
 }
 
