@@ -314,10 +314,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_deadline_is_no_overflow() {
-        let server = server();
-        server.wants(&server.stranger(), Duration::from_secs(1 << 40));
-        assert_eq!(server.due(SECOND), Some(vec![]));
+    fn a_deadline_beyond_all_slots_is_never() {
+        let ping_timeout = Duration::from_millis(1);
+        let limits = Arc::new(Limits {
+            ping_timeout,
+            ..Limits::default()
+        });
+        let server = PeerData::with(Settings {
+            limits,
+            ..Settings::default()
+        });
+        server.wants(&server.stranger(), Duration::from_secs(1 << 62));
+        assert_eq!(server.due(SECOND), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn an_end_is_reported_once_and_the_first_reason_stays() {
         Some((CloseReason::HeartbeatTimeout, Some(id())))
     );
     assert!(!client.session.has_ending());
+    assert_eq!(client.session.peer(), None);
     assert_eq!(client.session.take_ending(), None);
     client.session.close(CloseReason::Kicked);
     assert_eq!(client.session.take_ending(), None);
@@ -97,6 +98,26 @@ fn a_kick_is_no_packet_to_who_is_no_peer() {
     client.says(link, "41");
     client.session.close(CloseReason::Kicked);
     assert_eq!(client.hears(link), [farewell(CloseReason::Kicked)]);
+}
+
+#[test]
+fn the_last_words_are_for_the_websocket_that_carried_the_session() {
+    let (mut client, link) = Client::socket(V3);
+    client.mail("4a");
+    client.session.close(CloseReason::Kicked);
+    let late = client.probes();
+    assert_eq!(client.hears(late), ["close"]);
+    let farewell = farewell(CloseReason::Kicked);
+    assert_eq!(client.hears(link), ["4a", "41", &farewell]);
+}
+
+#[test]
+fn half_an_event_ends_with_its_session() {
+    let (mut client, link) = Client::socket(V4);
+    client.says(link, "451-[1]");
+    assert!(client.session.assembly.is_some());
+    client.session.close(CloseReason::TransportLost);
+    assert!(client.session.assembly.is_none());
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! The stacks that the server is mounted in.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::Router;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use peer_data_server::{Builder, PeerData, PeerDataLayer, PeerDataService, RoomId, Signal};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tower::Service;
+
+use super::Request;
+
+/// A web server to mount the signaling in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// The layer over an axum router.
+    Axum,
+    /// The service alone on hyper 1.
+    Hyper,
+}
+
+/// A running server and its handle.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    pub(crate) server: PeerData,
+}
+
+impl Host {
+    /// A server with the defaults.
+    pub(crate) async fn start(self) -> Site {
+        self.serve(PeerData::new()).await
+    }
+
+    /// A server with other settings.
+    pub(crate) async fn start_with(self, settings: impl FnOnce(Builder) -> Builder) -> Site {
+        let server = settings(PeerData::builder())
+            .build()
+            .expect("good settings");
+        self.serve(server).await
+    }
+
+    pub(crate) async fn serve(self, server: PeerData) -> Site {
+        let address = match self {
+            Self::Axum => {
+                let app = Router::new()
+                    .fallback(application)
+                    .layer(PeerDataLayer::from(server.clone()));
+                serve_axum(app).await
+            }
+            Self::Hyper => serve_hyper(PeerDataService::new(server.clone())).await,
+        };
+        Site { address, server }
+    }
+}
+
+impl Site {
+    /// The members of a room, by id.
+    pub(crate) fn members(&self, room: &str) -> Vec<String> {
+        let room = RoomId::new(room).expect("a room's id");
+        let members = self.server.members(&room);
+        members.iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns once the server has read what was sent to it before: a test has one thread for
+    /// all connections, which serves them in the order in which they had something to say.
+    pub(crate) async fn catch_up(&self) {
+        let answer = Request::get("/socket.io/").send(self.address).await;
+        assert_eq!(answer.status, 400);
+    }
+
+    /// Has the application itself speak to a peer; returns how many took it.
+    pub(crate) fn tell(&self, peer: &str, kind: &str, payload: &Value) -> usize {
+        let peer = peer.parse().expect("a peer's id");
+        let signal = Signal::new(kind, None, payload).expect("a signal");
+        self.server.to_peer(&peer, &signal).delivered
+    }
+}
+
+/// Something of the application's own: says what it was asked.
+pub(crate) async fn application(request: http::Request<axum::body::Body>) -> String {
+    format!("application: {} {}", request.method(), request.uri())
+}
+
+/// Serves a router on a free port until the test ends.
+pub(crate) async fn serve_axum(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// Serves a service with hyper alone, on a free port, until the test ends.
+pub(crate) async fn serve_hyper<S, B>(service: S) -> SocketAddr
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let service = service.clone();
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(
+                    TokioIo::new(stream),
+                    service_fn(move |request| service.clone().call(request)),
+                )
+                .with_upgrades();
+            // Clients that hang up in the middle are what some tests are about.
+            tokio::spawn(async move { drop(connection.await) });
+        }
+    });
+    address
+}
