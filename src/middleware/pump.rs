@@ -70,20 +70,14 @@ where
         if out.has_remaining() {
             match write(stream, out, cx) {
                 Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => {
-                    connection.lost();
-                    return Poll::Ready(End::Lost);
-                }
+                Poll::Ready(_) => return lost(connection),
                 Poll::Pending => blocked = true,
             }
         }
         if connection.wants_read() {
             match read(stream, connection, cx) {
                 Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => {
-                    connection.lost();
-                    return Poll::Ready(End::Lost);
-                }
+                Poll::Ready(_) => return lost(connection),
                 Poll::Pending => {}
             }
         } else if connection.poll_turn(cx, Instant::now()).is_ready() {
@@ -94,6 +88,11 @@ where
             return Poll::Pending;
         }
     }
+}
+
+fn lost(connection: &mut Connection) -> Poll<End> {
+    connection.lost();
+    Poll::Ready(End::Lost)
 }
 
 fn write<S: AsyncWrite + Unpin>(

@@ -3,6 +3,8 @@
 import { once } from "node:events";
 import net from "node:net";
 
+import { settled } from "./http.mjs";
+
 /** Forwards connections to `server`: `{url, cut()}`. */
 export async function cable(server) {
   const lines = new Set();
@@ -34,6 +36,7 @@ export async function cable(server) {
     /** Breaks every connection without a word, as soon as one is up that carries the session. */
     async cut() {
       while (![...lines].some(carries)) await new Promise((resolve) => setTimeout(resolve, 5));
+      await settled(server);
       hub.close();
       for (const { near, far } of lines) {
         far.resetAndDestroy();

@@ -11,6 +11,16 @@ export function request(server, path, options = {}) {
   return within(open(server, path, options).answer, `${options.method ?? "GET"} ${path}`);
 }
 
+/**
+ * Resolves when requests sent before now have reached their handlers.
+ *
+ * A web server drops a request unseen if its connection ends in the instant in which it arrives;
+ * answers to a few later ones show that this instant is over.
+ */
+export async function settled(server) {
+  for (let trip = 0; trip < 5; trip += 1) await request(server, "/nothing-here");
+}
+
 /** Starts a request; `cut()` breaks its connection, once the request has left. */
 export function open(server, path, { method = "GET", headers = {}, body } = {}) {
   const outgoing = http.request(server.url + path, { method, headers, agent: false });
