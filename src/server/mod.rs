@@ -137,8 +137,8 @@ impl PeerData {
 
     /// Disconnects a peer and tells its rooms. False if there is no such peer.
     ///
-    /// Signals that wait for the peer are still sent, and a Socket.IO client is told not to come
-    /// back by itself. If a message of the peer is being dealt with at this moment, its rooms are
+    /// Over a websocket, signals that wait for the peer are still sent, and a Socket.IO client is
+    /// told not to come back by itself; on long-polling, if a poll of it waits at this moment. If a message of the peer is being dealt with at this moment, its rooms are
     /// told right after it.
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn disconnect(&self, peer: &PeerId) -> bool {

@@ -219,6 +219,9 @@ impl Session {
 
     /// Queues one packet of the session's own; one too many ends a client that does not read.
     pub(crate) fn push(&mut self, text: Bytes) {
+        if self.is_closed() {
+            return;
+        }
         let pushed = self
             .outbox
             .push(Outgoing::Text(text), self.limits.max_outbox);
@@ -230,6 +233,9 @@ impl Session {
 
     /// Queues a signal of the session's own, as [`push`](Self::push) does a packet.
     pub(crate) fn push_signal(&mut self, signal: &Signal) {
+        if self.is_closed() {
+            return;
+        }
         let queued = self.enqueue(signal);
         self.stirred = true;
         if queued.is_err() {

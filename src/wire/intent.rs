@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use form_urlencoded::parse as parse_query;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -250,14 +252,14 @@ fn asks_for_websocket(head: &Head<'_>) -> bool {
     head.method == "GET" && head.can_upgrade && head.has_token("upgrade", "websocket")
 }
 
-/// The key of RFC 6455, 4.1: sixteen bytes in base64.
-const KEY_LENGTH: usize = 24;
+/// The key is that many random bytes, in base64 (RFC 6455, 4.1).
+const KEY_BYTES: usize = 16;
 
 fn read_handshake(head: &Head<'_>) -> Result<SocketHandshake, Refusal> {
     let key = head
         .header("sec-websocket-key")
         .map(str::trim)
-        .filter(|key| key.len() == KEY_LENGTH)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_BYTES))
         .ok_or(Refusal::BadRequest)?;
     if !head.has_token("connection", "upgrade") {
         return Err(Refusal::BadRequest);
