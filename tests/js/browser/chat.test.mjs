@@ -55,6 +55,7 @@ describe("the chat page", () => {
     await hears(ann, "Hello from the <b>phone</b>");
     await picture(ann, "chat-desktop");
     await picture(ben, "chat-phone");
+    assert.ok(await ben.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the phone page is too wide");
     assert.deepEqual([ann.errors, ben.errors], [[], []]);
   });
 
