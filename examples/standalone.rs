@@ -5,8 +5,10 @@
 //! ```
 
 use std::error::Error;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use axum::Router;
 use peer_data_server::{Builder, PeerDataLayer};
@@ -54,11 +56,18 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn variable<T: std::str::FromStr>(name: &str, default: &str) -> Result<T, String> {
-    let value = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+/// A variable of this program's own; empty counts as unset, as it does for the server's.
+fn variable<T>(name: &str, default: &str) -> Result<T, String>
+where
+    T: FromStr<Err: Display>,
+{
+    let value = match std::env::var(name) {
+        Ok(value) if !value.is_empty() => value,
+        _ => default.to_owned(),
+    };
     value
         .parse()
-        .map_err(|_| format!("{name}: {value:?} will not do"))
+        .map_err(|error| format!("{name}: {value:?}: {error}"))
 }
 
 fn help() {

@@ -7,7 +7,6 @@ use std::fmt;
 ///
 /// The list is closed: a client can rely on seeing no other word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Code {
     /// `malformed`: the event is not of the shape `{type, caller, callee, room, payload}`.
     Malformed,
@@ -55,8 +54,7 @@ impl fmt::Display for Code {
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The client said so: a close packet or a close frame.
     ClientClosed,
     /// The connection broke, or the client cut its waiting poll.

@@ -15,7 +15,7 @@ mod sync;
 mod wire;
 
 pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
-pub use error::{CloseReason, Code, Error};
+pub use error::{Code, Error};
 pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
 #[cfg(feature = "tower")]

@@ -40,7 +40,8 @@ impl Signal {
     /// A signal of the application's own: `caller` and `callee` are null, which is what marks it.
     ///
     /// `kind` becomes its `type`, `payload` its payload as `serde_json` writes it. JavaScript
-    /// clients read `room.id` of every type that they know, so give them a room.
+    /// clients read `room.id` of every type that they know, so give them a room; types that clients
+    /// may not send (`forbidden_type`) trip them over from here just the same.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use peer_data_server::{PeerData, PeerId, RoomId, Signal, Verdict};
+use peer_data_server::{Code, PeerData, PeerId, RoomId, Signal, Verdict};
 use serde_json::{Value, json};
 use support::{Host, Packet, Peer, Polling, Revision, Wire, event, eventually, on_each_host};
 
@@ -163,7 +163,7 @@ async fn the_hook_decides_on_custom_types(host: Host) {
                 match event.kind {
                     "RELAY" => Verdict::Relay,
                     "DROP" => Verdict::Drop,
-                    _ => Verdict::Refuse,
+                    _ => Verdict::Refuse(Code::Refused),
                 }
             })
         })

@@ -17,6 +17,7 @@ on_each_host!(
     an_unknown_callee_is_like_one_outside,
     an_event_to_oneself_is_refused,
     a_signal_over_the_maximum_is_too_large,
+    attachments_over_the_maximum_change_no_other_rule,
     arguments_besides_the_event_are_malformed,
     one_room_too_many_is_refused,
 );
@@ -352,6 +353,27 @@ async fn a_signal_over_the_maximum_is_too_large(host: Host) {
         assert_eq!(peer.signal().await["type"], "BIG");
     }
     all_quiet(&site, speakers, listener).await;
+}
+
+async fn attachments_over_the_maximum_change_no_other_rule(host: Host) {
+    let site = host.start_with(|builder| builder.max_message(1000)).await;
+    let parts: [&[u8]; 2] = [&[1; 600], &[2; 600]];
+    let places = r#"[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    // By websocket: a polling body of this size is answered 413 as a whole.
+    for wire in [Wire::Socket(Revision::V3), Wire::Socket(Revision::V4)] {
+        let mut speaker = Peer::join(&site, wire, ROOM).await;
+        let other = format!(r#"452-["other",{places}]"#);
+        speaker.send_packets(&other, &parts).await;
+        let big = format!(r#"{{"type":"BIG","room":{{"id":"r"}},"payload":{places}}}"#);
+        speaker.send_raw(&big, &parts).await;
+        // The other event was passed over in silence, so this is the answer to the second.
+        let error = speaker.signal().await;
+        assert_eq!(error["payload"]["code"], "too_large");
+        assert_eq!(error["room"], json!({ "id": ROOM }));
+        speaker.hears_nothing(&site).await;
+        speaker.send_packets("452-{}", &parts).await;
+        eventually("an empty room", || site.members(ROOM).is_empty()).await;
+    }
 }
 
 async fn arguments_besides_the_event_are_malformed(host: Host) {

@@ -30,6 +30,10 @@ use crate::wire::reply::{Refusal, Reply};
 ///     .route_service("/peer-data", service);
 /// ```
 ///
+/// It looks at the whole path of a request, so it must be routed with it: `nest_service` strips
+/// what it matched and leaves nothing to recognise. Under a prefix, give the prefixed paths to the
+/// builder and route those.
+///
 /// A websocket is pumped by a task of its own, spawned on the tokio runtime that calls the
 /// service. The response to a waiting poll can be dropped at any time: that ends its session, as
 /// the protocol has it.

@@ -16,6 +16,9 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Positions within a signal are kept in 32 bits; this leaves room for all that is added.
 const MAX_MESSAGE: usize = 1 << 30;
 
+/// Attachments beyond this are mistakes; each costs a little memory, however small it is.
+const MAX_ATTACHMENTS: usize = 1_000;
+
 const DEFAULT_PATH: &str = "/socket.io";
 const DEFAULT_JSON_PATH: &str = "/peer-data";
 
@@ -114,7 +117,7 @@ impl Builder {
         self
     }
 
-    /// Binary attachments of one event. Default 10.
+    /// Binary attachments of one event, 0 to 1,000. Default 10.
     pub fn max_attachments(mut self, count: usize) -> Self {
         self.limits.max_attachments = count;
         self
@@ -158,12 +161,12 @@ impl Builder {
     /// clone of the server's handle to send signals of its own.
     ///
     /// ```
-    /// use peer_data_server::{PeerData, Verdict};
+    /// use peer_data_server::{Code, PeerData, Verdict};
     ///
     /// let server = PeerData::builder()
     ///     .on_custom(|event| match event.kind {
     ///         "CHAT" => Verdict::Relay,
-    ///         _ => Verdict::Refuse,
+    ///         _ => Verdict::Refuse(Code::Refused),
     ///     })
     ///     .build()?;
     /// # Ok::<(), peer_data_server::Error>(())
@@ -215,13 +218,24 @@ impl Builder {
                 return Err(Error::new(name, problem));
             }
         }
-        for (name, count, max) in [
-            ("max_message", limits.max_message, MAX_MESSAGE),
-            ("max_fragments", limits.max_fragments, usize::MAX),
-            ("max_rooms_per_peer", limits.max_rooms_per_peer, usize::MAX),
+        for (name, count, min, max) in [
+            ("max_message", limits.max_message, 1, MAX_MESSAGE),
+            ("max_fragments", limits.max_fragments, 1, usize::MAX),
+            (
+                "max_attachments",
+                limits.max_attachments,
+                0,
+                MAX_ATTACHMENTS,
+            ),
+            (
+                "max_rooms_per_peer",
+                limits.max_rooms_per_peer,
+                1,
+                usize::MAX,
+            ),
         ] {
-            if count == 0 || count > max {
-                let problem = format!("{count} is not between 1 and {max}");
+            if count < min || count > max {
+                let problem = format!("{count} is not between {min} and {max}");
                 return Err(Error::new(name, problem));
             }
         }
@@ -312,6 +326,7 @@ mod tests {
         );
         assert_eq!(subject(builder().max_message(usize::MAX)), "max_message");
         assert_eq!(subject(builder().max_fragments(0)), "max_fragments");
+        assert_eq!(subject(builder().max_attachments(1_001)), "max_attachments");
         assert_eq!(subject(builder().max_outbox(1_999_999)), "max_outbox");
     }
 

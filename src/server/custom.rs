@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::Code;
 use crate::id::PeerId;
 use crate::signal::Signal;
 
@@ -30,8 +31,9 @@ pub enum Verdict {
     Relay,
     /// It goes nowhere; the sender is acked as if to nobody.
     Drop,
-    /// It goes nowhere; the sender is told `refused`.
-    Refuse,
+    /// It goes nowhere; the sender is told that code, such as [`Code::Refused`] or
+    /// [`Code::RateLimited`].
+    Refuse(Code),
 }
 
 pub(super) struct CustomHook(Box<dyn Fn(&CustomEvent<'_>) -> Verdict + Send + Sync>);

@@ -51,13 +51,15 @@ impl PeerData {
                     .and_then(|envelope| self.signal(&own, &envelope, Vec::new()));
                 Self::answer(peer, &own, None, &outcome);
             }
-            (Event::TooLarge { ack }, Some(own)) => {
-                let flaw = Flaw {
-                    code: Code::TooLarge,
-                    message: "the event with its attachments exceeds the maximum message",
-                    room: None,
-                };
-                Self::answer(peer, &own, ack.as_deref(), &Err(flaw));
+            (
+                Event::TooLarge {
+                    ack,
+                    data,
+                    announced,
+                },
+                Some(own),
+            ) => {
+                Self::too_large(peer, &own, ack.as_deref(), &data, announced);
             }
             // A session yields these only while it is connected.
             (Event::Packet(_) | Event::Json(_) | Event::TooLarge { .. }, None) => {}
@@ -124,6 +126,19 @@ impl PeerData {
         }
     }
 
+    /// Answers an event whose attachments were dropped, by the same rules as any other.
+    fn too_large(peer: &Peer, own: &PeerId, ack: Option<&str>, data: &str, announced: usize) {
+        match envelope::read_packet(data, Some(announced)) {
+            Err(_) => peer.close(CloseReason::ProtocolError),
+            Ok(Called::Other { .. }) => {}
+            Ok(Called::Message(read)) => {
+                let message = "the event with its attachments exceeds the maximum message";
+                let outcome = read.and_then(|event| Err(event.flaw(Code::TooLarge, message)));
+                Self::answer(peer, own, ack, &outcome);
+            }
+        }
+    }
+
     /// The reference's debugging aid: each event goes back to its sender, as a `log`.
     fn echo(
         &self,
@@ -185,8 +200,8 @@ impl PeerData {
                         Ok(self.sent(&audience.deliver(Some(own), &signal)))
                     }
                     Verdict::Drop => Ok(Done::delivered(0)),
-                    Verdict::Refuse => {
-                        Err(envelope.flaw(Code::Refused, "the application refused this event"))
+                    Verdict::Refuse(code) => {
+                        Err(envelope.flaw(code, "the application refused this event"))
                     }
                 }
             }
@@ -283,7 +298,7 @@ impl PeerData {
     }
 
     /// Tells the sender what became of its event, as far as it asked.
-    fn answer(peer: &Arc<Peer>, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
+    fn answer(peer: &Peer, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
         let body = match outcome {
             Ok(_) if ack.is_none() => return,
             Ok(done) => {

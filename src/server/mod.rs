@@ -95,6 +95,12 @@ impl PeerData {
         }
     }
 
+    /// The limits that the server was built with.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.settings.limits
+    }
+
     /// How many peers are connected. Clients that have not asked to connect yet do not count.
     #[must_use]
     pub fn peer_count(&self) -> usize {

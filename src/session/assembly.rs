@@ -14,6 +14,7 @@ pub(crate) struct Assembly {
 struct Held {
     ack: Option<String>,
     data: String,
+    announced: usize,
     attachments: Vec<Bytes>,
     bytes: usize,
     too_large: bool,
@@ -24,6 +25,8 @@ struct Held {
 pub(crate) struct Assembled {
     pub(crate) ack: Option<String>,
     pub(crate) data: String,
+    /// How many attachments the text announced.
+    pub(crate) announced: usize,
     /// `None` if text and attachments together were over the maximum.
     pub(crate) attachments: Option<Vec<Bytes>>,
 }
@@ -35,6 +38,7 @@ impl Assembly {
             event: Some(Held {
                 ack: ack.map(str::to_owned),
                 data: data.to_owned(),
+                announced: missing,
                 attachments: Vec::new(),
                 bytes: data.len(),
                 too_large: false,
@@ -73,6 +77,7 @@ impl Held {
         Assembled {
             ack: self.ack,
             data: self.data,
+            announced: self.announced,
             attachments: (!self.too_large).then_some(self.attachments),
         }
     }

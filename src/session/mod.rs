@@ -51,6 +51,10 @@ pub(crate) enum Event<'a> {
     TooLarge {
         /// The ack that the client asked for.
         ack: Option<String>,
+        /// `["name", …]`.
+        data: String,
+        /// How many attachments it had.
+        announced: usize,
     },
     /// To be that peer no longer; the connection stays.
     Leave(PeerId),

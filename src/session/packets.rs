@@ -133,9 +133,14 @@ impl Session {
             |Assembled {
                  ack,
                  data,
+                 announced,
                  attachments,
              }| match attachments {
-                None => Event::TooLarge { ack },
+                None => Event::TooLarge {
+                    ack,
+                    data,
+                    announced,
+                },
                 Some(attachments) => Event::Packet(Incoming {
                     ack: ack.map(Cow::Owned),
                     data: Cow::Owned(data),

@@ -89,8 +89,12 @@ fn what_is_too_large_is_dropped_and_told() {
 
     client.says(link, "452-3[1]");
     assert_eq!(client.sends(link, &[0; 5]), None);
-    let ack = Some("3".to_owned());
-    assert_eq!(client.sends(link, &[0; 3]), Some(Event::TooLarge { ack }));
+    let too_large = Event::TooLarge {
+        ack: Some("3".to_owned()),
+        data: "[1]".to_owned(),
+        announced: 2,
+    };
+    assert_eq!(client.sends(link, &[0; 3]), Some(too_large));
     assert!(client.says(link, "42[1]").is_some(), "it lives on");
 }
 
