@@ -163,6 +163,7 @@ fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Fla
     let Some(room) = scan.room.valid() else {
         return Err(Flaw::malformed(NO_ROOM, Field::Missing));
     };
+    let wrong_callee = matches!(scan.callee, Field::Invalid);
     let mut event = Envelope {
         raw,
         kind: Kind::named(kind),
@@ -171,7 +172,7 @@ fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Fla
         callers: scan.callers,
         placeholders: Vec::new(),
     };
-    if event.kind.is_directed() && event.callee.is_none() {
+    if wrong_callee || event.kind.is_directed() && event.callee.is_none() {
         return Err(event.flaw(Code::Malformed, NO_CALLEE));
     }
     if let Some(attachments) = attachments {

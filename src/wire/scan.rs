@@ -41,6 +41,8 @@ impl Member {
 pub(super) enum Field<'a> {
     #[default]
     Missing,
+    /// What stands there has no id at all: `null` names nobody, and says so.
+    Nobody,
     /// Something else stands there.
     Invalid,
     /// Readers disagree on which of two counts.
@@ -63,7 +65,7 @@ impl<'a> Field<'a> {
     fn id(json: &mut Reader<'a>, levels: u32) -> Result<Self, Fault> {
         if json.peek() != Some(b'{') {
             json.skip(levels)?;
-            return Ok(Self::Invalid);
+            return Ok(Self::Nobody);
         }
         let levels = levels.saturating_sub(1);
         let mut id = Self::Missing;
@@ -76,7 +78,7 @@ impl<'a> Field<'a> {
             Ok(())
         })?;
         Ok(if matches!(id, Self::Missing) {
-            Self::Invalid
+            Self::Nobody
         } else {
             id
         })
@@ -95,7 +97,7 @@ impl<'a> Field<'a> {
     pub(super) fn valid(self) -> Option<Cow<'a, str>> {
         match self {
             Self::Valid(text) => Some(text),
-            Self::Missing | Self::Invalid | Self::Twice => None,
+            Self::Missing | Self::Nobody | Self::Invalid | Self::Twice => None,
         }
     }
 }
@@ -191,11 +193,22 @@ mod tests {
         for (callee, id) in [
             ("null", None),
             ("7", None),
-            ("{\"id\":7}", None),
+            ("{}", None),
             ("{\"id\":\"b\"}", Some("b")),
         ] {
             let text = format!(r#"{{"type":"CHAT","callee":{callee},"room":{{"id":"r"}}}}"#);
             assert_eq!(read_event(&text).unwrap().callee(), id);
+        }
+    }
+
+    #[test]
+    fn an_id_of_a_callee_is_never_anything_else_than_a_name() {
+        let long = format!("\"{}\"", "c".repeat(257));
+        for id in ["7", "null", "\"\"", "{}", r#""\ud83d""#, &long] {
+            let text = format!(r#"{{"type":"CHAT","callee":{{"id":{id}}},"room":{{"id":"r"}}}}"#);
+            let flaw = read_event(&text).unwrap_err();
+            assert_eq!(flaw.code, Code::Malformed, "{id}");
+            assert_eq!(flaw.room.as_deref(), Some("r"), "{id}");
         }
     }
 
