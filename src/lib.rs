@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 // Without an adapter nothing reaches the server; the broker can still be used alone.
-#![cfg_attr(not(feature = "tower"), allow(dead_code, unused_imports))]
+#![cfg_attr(
+    not(any(feature = "tower", feature = "actix")),
+    allow(dead_code, unused_imports)
+)]
 
 mod broker;
 mod error;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::Service;
@@ -12,7 +13,7 @@ use super::body::ResponseBody;
 use super::future::ResponseFuture;
 use super::upgrade;
 use crate::server::{PeerData, Task};
-use crate::wire::intent::Head;
+use crate::wire::intent::{Head, Mount, Upgrade};
 use crate::wire::reply::{Refusal, Reply};
 
 /// Answers signaling; hands everything else to `S` untouched.
@@ -30,9 +31,10 @@ use crate::wire::reply::{Refusal, Reply};
 ///     .route_service("/peer-data", service);
 /// ```
 ///
-/// It looks at the whole path of a request, so it must be routed with it: `nest_service` strips
-/// what it matched and leaves nothing to recognise. Under a prefix, give the prefixed paths to the
-/// builder and route those.
+/// A service that was made so looks at the path of each request. A router that strips what it has
+/// matched, as `nest_service` does, leaves nothing to recognise: it wants
+/// [`socket_io`](PeerDataService::socket_io) and [`plain_json`](PeerDataService::plain_json), which
+/// answer whatever is routed to them.
 ///
 /// A websocket is pumped by a task of its own, spawned on the tokio runtime that calls the
 /// service. The response to a waiting poll can be dropped at any time: that ends its session, as
@@ -40,6 +42,7 @@ use crate::wire::reply::{Refusal, Reply};
 #[derive(Clone, Debug)]
 pub struct PeerDataService<S = NotFound> {
     server: PeerData,
+    mount: Mount,
     inner: S,
 }
 
@@ -49,11 +52,44 @@ impl PeerDataService {
     pub fn new(server: PeerData) -> Self {
         Self::around(server, NotFound(()))
     }
+
+    /// Socket.IO alone, for every request that comes, whatever its path.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use peer_data_server::{PeerData, PeerDataService};
+    ///
+    /// let server = PeerData::new();
+    /// let app: Router = Router::new()
+    ///     .nest_service("/any/path", PeerDataService::socket_io(server.clone()))
+    ///     .nest_service("/other", PeerDataService::plain_json(server));
+    /// ```
+    #[must_use]
+    pub fn socket_io(server: PeerData) -> Self {
+        Self::mounted(server, Mount::Engine)
+    }
+
+    /// Plain JSON alone, for every request that comes, whatever its path.
+    #[must_use]
+    pub fn plain_json(server: PeerData) -> Self {
+        Self::mounted(server, Mount::Json)
+    }
+
+    fn mounted(server: PeerData, mount: Mount) -> Self {
+        Self {
+            mount,
+            ..Self::new(server)
+        }
+    }
 }
 
 impl<S> PeerDataService<S> {
     pub(super) fn around(server: PeerData, inner: S) -> Self {
-        Self { server, inner }
+        Self {
+            server,
+            mount: Mount::Paths,
+            inner,
+        }
     }
 
     /// The handle of the server.
@@ -80,18 +116,24 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let headers = request.headers();
-        let task = self.server.task(&Head {
+        let head = Head {
             method: request.method().as_str(),
             path: request.uri().path(),
             query: request.uri().query().unwrap_or_default(),
-            can_upgrade: request.version() == Version::HTTP_11,
+            authority: request.uri().authority().map(Authority::as_str),
+            address: None,
+            upgrade: match request.version() {
+                Version::HTTP_11 => Upgrade::Header,
+                _ => Upgrade::Never,
+            },
             header: &|name, show| {
                 let values = headers.get_all(name).iter();
                 values
                     .filter_map(|value| value.to_str().ok())
                     .for_each(show);
             },
-        });
+        };
+        let task = self.server.task(self.mount, &head);
         match task {
             Task::Elsewhere => ResponseFuture::inner(self.inner.call(request)),
             Task::Answer(reply) => ResponseFuture::answer(reply),

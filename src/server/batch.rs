@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::peer::Peer;
+use super::client::Client;
 
 thread_local! {
     static OPEN: Cell<usize> = const { Cell::new(0) };
-    static DIRTY: RefCell<Vec<Arc<Peer>>> = const { RefCell::new(Vec::new()) };
+    static DIRTY: RefCell<Vec<Arc<Client>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While a batch is open on this thread, receivers are noted; once it is dropped, they are woken.
@@ -31,7 +31,7 @@ impl Drop for Batch {
 }
 
 /// Sees to it that `peer` is woken: with the open batch, or at once.
-pub(super) fn note(peer: &Arc<Peer>) {
+pub(super) fn note(peer: &Arc<Client>) {
     DIRTY.with_borrow_mut(|dirty| dirty.push(Arc::clone(peer)));
     if OPEN.get() == 0 {
         flush();

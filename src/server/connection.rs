@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::PeerData;
 use super::batch::Batch;
-use super::peer::Peer;
+use super::client::Client;
 use crate::error::CloseReason;
 use crate::session::{Link, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
@@ -22,7 +22,7 @@ const TRANSMIT_BUDGET: usize = 64 << 10;
 
 pub(crate) struct Connection {
     server: PeerData,
-    peer: Arc<Peer>,
+    peer: Arc<Client>,
     link: Link,
     assembler: Assembler,
     /// The answer to the client's last ping.
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
 type Turn = std::pin::Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 impl Connection {
-    pub(super) fn new(server: PeerData, peer: Arc<Peer>, link: Link) -> Self {
+    pub(super) fn new(server: PeerData, peer: Arc<Client>, link: Link) -> Self {
         Self {
             server,
             peer,

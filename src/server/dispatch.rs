@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::PeerData;
+use super::client::Client;
 use super::custom::{CustomEvent, Verdict};
-use super::peer::Peer;
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::error::{CloseReason, Code};
 use crate::id::{PeerId, RoomId, SessionId};
@@ -35,7 +35,7 @@ impl Done {
 
 impl PeerData {
     /// Acts on one event of a client. `own` is the peer that it was connected as when it said it.
-    pub(super) fn handle(&self, peer: &Arc<Peer>, own: Option<PeerId>, event: Event<'_>) {
+    pub(super) fn handle(&self, peer: &Arc<Client>, own: Option<PeerId>, event: Event<'_>) {
         match (event, own) {
             (Event::Connect, _) => self.connect(peer),
             (Event::Leave(left), _) => {
@@ -67,7 +67,7 @@ impl PeerData {
     }
 
     /// Makes a client a peer.
-    pub(super) fn connect(&self, peer: &Arc<Peer>) {
+    pub(super) fn connect(&self, peer: &Arc<Client>) {
         let exposed =
             self.inner.settings.expose_session_ids && peer.wire == Wire::Engine(Revision::V3);
         let id = if exposed {
@@ -95,7 +95,7 @@ impl PeerData {
         }
     }
 
-    fn packet(&self, peer: &Arc<Peer>, own: PeerId, incoming: Incoming<'_>) {
+    fn packet(&self, peer: &Arc<Client>, own: PeerId, incoming: Incoming<'_>) {
         let Incoming {
             ack,
             data,
@@ -127,7 +127,7 @@ impl PeerData {
     }
 
     /// Answers an event whose attachments were dropped, by the same rules as any other.
-    fn too_large(peer: &Peer, own: &PeerId, ack: Option<&str>, data: &str, announced: usize) {
+    fn too_large(peer: &Client, own: &PeerId, ack: Option<&str>, data: &str, announced: usize) {
         match envelope::read_packet(data, Some(announced)) {
             Err(_) => peer.close(CloseReason::ProtocolError),
             Ok(Called::Other { .. }) => {}
@@ -142,7 +142,7 @@ impl PeerData {
     /// The reference's debugging aid: each event goes back to its sender, as a `log`.
     fn echo(
         &self,
-        peer: &Arc<Peer>,
+        peer: &Arc<Client>,
         own: &PeerId,
         read: &Result<Envelope<'_>, Flaw<'_>>,
         attachments: &[Bytes],
@@ -248,7 +248,7 @@ impl PeerData {
     }
 
     /// The one whom an OFFER, ANSWER or CANDIDATE is for.
-    fn receiver(&self, own: &PeerId, envelope: &Envelope<'_>) -> Result<Arc<Peer>, Unroutable> {
+    fn receiver(&self, own: &PeerId, envelope: &Envelope<'_>) -> Result<Arc<Client>, Unroutable> {
         let callee = envelope.callee().unwrap_or_default();
         let broker = &self.inner.broker;
         let to: Option<PeerId> = callee.parse().ok();
@@ -281,7 +281,7 @@ impl PeerData {
             .flatten()
     }
 
-    fn deliver_to(&self, receiver: &Arc<Peer>, signal: &Signal) -> usize {
+    fn deliver_to(&self, receiver: &Arc<Client>, signal: &Signal) -> usize {
         match receiver.deliver(signal) {
             Ok(()) => 1,
             Err(Undelivered::Full) => {
@@ -298,7 +298,7 @@ impl PeerData {
     }
 
     /// Tells the sender what became of its event, as far as it asked.
-    fn answer(peer: &Peer, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
+    fn answer(peer: &Client, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
         let body = match outcome {
             Ok(_) if ack.is_none() => return,
             Ok(done) => {

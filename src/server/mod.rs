@@ -2,11 +2,11 @@
 
 mod batch;
 mod builder;
+mod client;
 mod connection;
 mod custom;
 mod dispatch;
 mod environment;
-mod peer;
 mod polling;
 mod request;
 mod sweeper;
@@ -30,8 +30,8 @@ use crate::session::Session;
 use crate::signal::Signal;
 use crate::wire::intent::Paths;
 use crate::wire::notice;
+use client::Client;
 use custom::CustomHook;
-use peer::Peer;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -58,8 +58,8 @@ pub struct PeerData {
 
 struct Inner {
     settings: Settings,
-    broker: Broker<Peer>,
-    sessions: Shards<SessionId, Arc<Peer>>,
+    broker: Broker<Client>,
+    sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
 }
 
@@ -170,9 +170,9 @@ impl PeerData {
         members.len()
     }
 
-    fn register(&self, sid: SessionId, session: Session) -> Arc<Peer> {
+    fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
         let due = session.poll_timeout();
-        let peer = Peer::new(sid, session);
+        let peer = Client::new(sid, session);
         self.inner
             .sessions
             .lock(&sid)
@@ -181,12 +181,12 @@ impl PeerData {
         peer
     }
 
-    fn session(&self, sid: &SessionId) -> Option<Arc<Peer>> {
+    fn session(&self, sid: &SessionId) -> Option<Arc<Client>> {
         self.inner.sessions.lock(sid).get(sid).map(Arc::clone)
     }
 
     /// Ends a session from outside.
-    fn close(&self, peer: &Arc<Peer>, reason: CloseReason) {
+    fn close(&self, peer: &Arc<Client>, reason: CloseReason) {
         peer.close(reason);
         self.settle(peer);
     }
@@ -203,7 +203,7 @@ impl PeerData {
     ///
     /// Whoever closes a session calls this, and whoever gives its turn back; between the two of
     /// them an end is never missed, and the session reports it only once.
-    fn settle(&self, peer: &Arc<Peer>) {
+    fn settle(&self, peer: &Arc<Client>) {
         // A list, not recursion: telling a room may find the next peer that is too slow.
         let mut open = vec![Arc::clone(peer)];
         while let Some(peer) = open.pop() {
@@ -246,7 +246,7 @@ impl PeerData {
         slow
     }
 
-    fn schedule(&self, peer: &Peer, due: Option<Instant>) {
+    fn schedule(&self, peer: &Client, due: Option<Instant>) {
         if let Some(due) = due {
             self.inner.sweeper.schedule(&self.inner, peer, due);
         }

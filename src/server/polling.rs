@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::PeerData;
 use super::batch::Batch;
-use super::peer::Peer;
+use super::client::Client;
 use crate::error::CloseReason;
 use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::Revision;
@@ -58,7 +58,7 @@ impl From<PollRefused> for Refusal {
 #[derive(Debug)]
 pub(crate) struct PollFuture {
     server: PeerData,
-    peer: Arc<Peer>,
+    peer: Arc<Client>,
     ticket: Ticket,
     dress: Dress,
 }
@@ -66,7 +66,7 @@ pub(crate) struct PollFuture {
 impl PollFuture {
     pub(super) fn open(
         server: &PeerData,
-        peer: Arc<Peer>,
+        peer: Arc<Client>,
         format: Format,
         origin: Option<String>,
     ) -> Result<Self, Reply> {
@@ -110,7 +110,7 @@ impl Drop for PollFuture {
 #[derive(Debug)]
 pub(crate) struct Post {
     server: PeerData,
-    peer: Arc<Peer>,
+    peer: Arc<Client>,
     revision: Revision,
     content: Content,
     length: Option<u64>,
@@ -122,7 +122,7 @@ pub(crate) struct Post {
 impl Post {
     pub(super) fn new(
         server: &PeerData,
-        peer: Arc<Peer>,
+        peer: Arc<Client>,
         content: Content,
         length: Option<u64>,
         origin: Option<String>,

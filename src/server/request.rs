@@ -10,7 +10,7 @@ use super::{Connection, PeerData};
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Format, Head, Intent, Known, SocketHandshake, SocketTarget};
+use crate::wire::intent::{Format, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
 use crate::wire::reply::{Refusal, Reply};
 
 /// A request, read: what is left is moving bytes.
@@ -38,9 +38,9 @@ pub(crate) struct SocketTask {
 
 impl PeerData {
     /// Reads a request. Nothing is kept of it but what its answer needs.
-    pub(crate) fn task(&self, head: &Head<'_>) -> Task {
+    pub(crate) fn task(&self, mount: Mount, head: &Head<'_>) -> Task {
         let known = |sid: &SessionId| self.known(sid);
-        let intent = self.inner.settings.paths.read(head, known);
+        let intent = self.inner.settings.paths.read(mount, head, known);
         let origin = || head.header("origin").map(str::to_owned);
         match intent {
             Intent::Elsewhere => Task::Elsewhere,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 
-use super::peer::Peer;
+use super::client::Client;
 use super::{Inner, PeerData};
 use crate::id::SessionId;
 use crate::limits::Limits;
@@ -60,7 +60,7 @@ impl Sweeper {
     }
 
     /// Has the session looked at once `due` has passed, or earlier.
-    pub(super) fn schedule(&self, server: &Arc<Inner>, peer: &Peer, due: Instant) {
+    pub(super) fn schedule(&self, server: &Arc<Inner>, peer: &Client, due: Instant) {
         let slot = self.slot(due) + 1;
         let mut wheel = lock(&self.wheel);
         if peer.slot.0.load(Ordering::Relaxed) <= slot {
@@ -190,14 +190,14 @@ mod tests {
         }
 
         /// A client of whom the server knows nothing yet.
-        fn stranger(&self) -> Arc<Peer> {
+        fn stranger(&self) -> Arc<Client> {
             let limits = &self.inner.settings.limits;
             let session = Session::json(limits, self.at(Duration::ZERO)).0;
-            Peer::new(SessionId::random().unwrap(), session)
+            Client::new(SessionId::random().unwrap(), session)
         }
 
         /// A peer of revision 3, silent since the start.
-        fn silent(&self) -> Arc<Peer> {
+        fn silent(&self) -> Arc<Client> {
             let limits = &self.inner.settings.limits;
             let sid = SessionId::random().unwrap();
             let start = self.at(Duration::ZERO);
@@ -210,13 +210,13 @@ mod tests {
         }
 
         /// The peer pings.
-        fn hears(&self, peer: &Peer, at: Duration) {
+        fn hears(&self, peer: &Client, at: Duration) {
             let packet = engine::decode_text(Revision::V3, "2");
             let now = self.at(at);
             peer.with(|session| assert!(session.handle_packet(packet, now).is_none()));
         }
 
-        fn wants(&self, peer: &Peer, due: Duration) {
+        fn wants(&self, peer: &Client, due: Duration) {
             let sweeper = &self.inner.sweeper;
             sweeper.schedule(&self.inner, peer, self.at(due));
         }

@@ -1,6 +1,7 @@
 //! What a request wants: its line and headers in, an [`Intent`] out.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,10 +18,23 @@ pub(crate) struct Head<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    /// HTTP/1.1: the only version whose connections can be upgraded by a header.
-    pub(crate) can_upgrade: bool,
+    /// What the request line says of the host: all that HTTP/2 has.
+    pub(crate) authority: Option<&'a str>,
+    /// The other end of the connection, as far as the framework knows: a client or a proxy.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) upgrade: Upgrade,
     /// Shows each value of the header of that lower-case name, as far as it is text.
     pub(crate) header: &'a HeaderLookup<'a>,
+}
+
+/// How the connection of a request can become a websocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    Never,
+    /// By headers, as HTTP/1.1 has it (RFC 6455, 4).
+    Header,
+    /// By a CONNECT whose `:protocol` is `websocket` (RFC 8441): this is one.
+    Connect,
 }
 
 pub(crate) type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&'a str)) + 'a;
@@ -43,6 +57,17 @@ impl<'a> Head<'a> {
         });
         has
     }
+}
+
+/// What a request is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mount {
+    /// Its path says whether it is signaling's, and which.
+    Paths,
+    /// It was routed here for Socket.IO, whatever its path.
+    Engine,
+    /// It was routed here for plain JSON, whatever its path.
+    Json,
 }
 
 /// Where signaling is mounted. No trailing slashes.
@@ -101,7 +126,8 @@ pub(crate) enum SocketTarget {
 /// What the answer to a websocket handshake says (RFC 6455, 4.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SocketHandshake {
-    pub(crate) accept: String,
+    /// The proof that the request was understood; HTTP/2 needs none.
+    pub(crate) accept: Option<String>,
     /// Browsers insist on one of the subprotocols that they offered: the first.
     pub(crate) protocol: Option<String>,
 }
@@ -115,14 +141,18 @@ pub(crate) struct Known {
 
 impl SocketHandshake {
     pub(crate) fn reply(&self) -> Reply {
-        let reply = Reply {
-            status: 101,
+        let bare = |status| Reply {
+            status,
             headers: Vec::new(),
             body: Bytes::new(),
-        }
-        .with("connection", "upgrade")
-        .with("upgrade", "websocket")
-        .with("sec-websocket-accept", &*self.accept);
+        };
+        let reply = match &self.accept {
+            Some(accept) => bare(101)
+                .with("connection", "upgrade")
+                .with("upgrade", "websocket")
+                .with("sec-websocket-accept", &**accept),
+            None => bare(200),
+        };
         match &self.protocol {
             Some(protocol) => reply.with("sec-websocket-protocol", &**protocol),
             None => reply,
@@ -134,13 +164,17 @@ impl Paths {
     /// Reads a request. `known` looks a session up by its id.
     pub(crate) fn read(
         &self,
+        mount: Mount,
         head: &Head<'_>,
         known: impl FnOnce(&SessionId) -> Option<Known>,
     ) -> Intent {
-        let engine = is_under(head.path, &self.engine);
-        if !engine && !is_under(head.path, &self.json) {
-            return Intent::Elsewhere;
-        }
+        let engine = match mount {
+            Mount::Engine => true,
+            Mount::Json => false,
+            Mount::Paths if is_under(head.path, &self.engine) => true,
+            Mount::Paths if is_under(head.path, &self.json) => false,
+            Mount::Paths => return Intent::Elsewhere,
+        };
         if head.method == "OPTIONS" {
             return Intent::Answer(Reply::preflight(
                 head.header("access-control-request-headers"),
@@ -191,7 +225,7 @@ fn read_engine(
         jsonp: query.jsonp,
     };
     let Some(sid) = query.sid else {
-        if head.method != "GET" {
+        if head.method != "GET" && head.upgrade != Upgrade::Connect {
             return Err(Refusal::BadHandshakeMethod);
         }
         let revision = revision.ok_or(Refusal::UnsupportedVersion)?;
@@ -249,21 +283,21 @@ fn read_content(head: &Head<'_>, jsonp: bool) -> Content {
 }
 
 fn asks_for_websocket(head: &Head<'_>) -> bool {
-    head.method == "GET" && head.can_upgrade && head.has_token("upgrade", "websocket")
+    match head.upgrade {
+        Upgrade::Never => false,
+        Upgrade::Header => head.method == "GET" && head.has_token("upgrade", "websocket"),
+        Upgrade::Connect => true,
+    }
 }
 
 /// The key is that many random bytes, in base64 (RFC 6455, 4.1).
 const KEY_BYTES: usize = 16;
 
 fn read_handshake(head: &Head<'_>) -> Result<SocketHandshake, Refusal> {
-    let key = head
-        .header("sec-websocket-key")
-        .map(str::trim)
-        .filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_BYTES))
-        .ok_or(Refusal::BadRequest)?;
-    if !head.has_token("connection", "upgrade") {
-        return Err(Refusal::BadRequest);
-    }
+    let accept = match head.upgrade {
+        Upgrade::Connect => None,
+        Upgrade::Header | Upgrade::Never => Some(read_key(head).ok_or(Refusal::BadRequest)?),
+    };
     if head.header("sec-websocket-version").map(str::trim) != Some("13") {
         return Err(Refusal::WebsocketVersion);
     }
@@ -272,10 +306,15 @@ fn read_handshake(head: &Head<'_>) -> Result<SocketHandshake, Refusal> {
         .and_then(|offered| offered.split(',').next())
         .map(|first| first.trim().to_owned())
         .filter(|first| !first.is_empty());
-    Ok(SocketHandshake {
-        accept: derive_accept_key(key.as_bytes()),
-        protocol,
-    })
+    Ok(SocketHandshake { accept, protocol })
+}
+
+/// The answer to the key of a handshake by headers, if that is one.
+fn read_key(head: &Head<'_>) -> Option<String> {
+    let key = head.header("sec-websocket-key").map(str::trim);
+    let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == KEY_BYTES))?;
+    head.has_token("connection", "upgrade")
+        .then(|| derive_accept_key(key.as_bytes()))
 }
 
 /// The parameters of an Engine.IO request; the first of each name counts, others are the

@@ -18,7 +18,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Reads a request to a server that has the session [`SID`], if any.
 fn read_known(
     known: Option<Known>,
-    can_upgrade: bool,
+    upgrade: Upgrade,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
@@ -32,13 +32,17 @@ fn read_known(
         method,
         path,
         query,
-        can_upgrade,
+        authority: None,
+        address: None,
+        upgrade,
         header: &|name, show| {
             let found = headers.iter().filter(|(found, _)| *found == name);
             found.for_each(|(_, value)| show(value));
         },
     };
-    paths.read(&head, |sid| known.filter(|_| sid.as_str() == SID))
+    paths.read(Mount::Paths, &head, |sid| {
+        known.filter(|_| sid.as_str() == SID)
+    })
 }
 
 const POLLING: Known = Known {
@@ -47,7 +51,7 @@ const POLLING: Known = Known {
 };
 
 fn read(method: &str, target: &str, headers: &[(&str, &str)]) -> Intent {
-    read_known(Some(POLLING), true, method, target, headers)
+    read_known(Some(POLLING), Upgrade::Header, method, target, headers)
 }
 
 fn get(target: &str) -> Intent {
@@ -204,7 +208,13 @@ fn a_session_keeps_its_revision() {
         polling: true,
     };
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={SID}");
-    polled(read_known(Some(known), true, "GET", &target, &[]));
+    polled(read_known(
+        Some(known),
+        Upgrade::Header,
+        "GET",
+        &target,
+        &[],
+    ));
 }
 
 #[test]
@@ -215,12 +225,18 @@ fn a_websocket_session_is_not_polled() {
     });
     for method in ["GET", "POST"] {
         let target = format!("/socket.io/?EIO=3&transport=polling&sid={SID}");
-        let refused = answer(read_known(known, true, method, &target, &[]));
+        let refused = answer(read_known(known, Upgrade::Header, method, &target, &[]));
         assert_eq!(refused, code(3, "Bad request"));
     }
     // Its second websocket is the session's to refuse.
     let target = format!("/socket.io/?EIO=3&transport=websocket&sid={SID}");
-    upgraded(read_known(known, true, "GET", &target, &HANDSHAKE));
+    upgraded(read_known(
+        known,
+        Upgrade::Header,
+        "GET",
+        &target,
+        &HANDSHAKE,
+    ));
 }
 
 #[test]
@@ -370,7 +386,7 @@ fn a_handshake_is_answered_with_its_key() {
     ] {
         let (found, handshake) = upgraded(read("GET", &target, &HANDSHAKE));
         assert_eq!(found, expected);
-        assert_eq!(handshake.accept, ACCEPT);
+        assert_eq!(handshake.accept.as_deref(), Some(ACCEPT));
         let reply = handshake.reply();
         assert_eq!(reply.status, 101);
         let headers = [
@@ -394,7 +410,7 @@ fn a_handshake_has_what_rfc_6455_asks_for() {
             ("sec-websocket-key", " dGhlIHNhbXBsZSBub25jZQ== "),
         ] {
             let (_, handshake) = upgraded(read(name, Some(value)));
-            assert_eq!(handshake.accept, ACCEPT, "{name}: {value}");
+            assert_eq!(handshake.accept.as_deref(), Some(ACCEPT), "{name}: {value}");
         }
         for (name, value) in [
             ("connection", None),
@@ -431,7 +447,7 @@ fn a_list_may_stand_on_several_lines() {
 
 #[test]
 fn what_cannot_be_upgraded_is_not() {
-    let get = |target| answer(read_known(None, false, "GET", target, &HANDSHAKE));
+    let get = |target| answer(read_known(None, Upgrade::Never, "GET", target, &HANDSHAKE));
     let refused = get("/socket.io/?EIO=3&transport=websocket");
     assert_eq!(refused, code(3, "Bad request"));
     assert_eq!(get("/peer-data").0, 426);

@@ -15,7 +15,7 @@ use crate::signal::Signal;
 use crate::sync::lock;
 
 /// A client, connected as a peer or not yet.
-pub(crate) struct Peer {
+pub(crate) struct Client {
     pub(super) sid: SessionId,
     pub(super) wire: Wire,
     pub(super) slot: Slot,
@@ -25,7 +25,7 @@ pub(crate) struct Peer {
     pub(super) turn: Arc<TurnLock<()>>,
 }
 
-impl Peer {
+impl Client {
     pub(super) fn new(sid: SessionId, session: Session) -> Arc<Self> {
         Arc::new(Self {
             sid,
@@ -58,7 +58,7 @@ impl Peer {
     }
 }
 
-impl Mailbox for Peer {
+impl Mailbox for Client {
     fn deliver(self: &Arc<Self>, signal: &Signal) -> Result<(), Undelivered> {
         let mut session = lock(&self.session);
         if session.is_closed() {
@@ -77,9 +77,9 @@ impl Mailbox for Peer {
     }
 }
 
-impl fmt::Debug for Peer {
+impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
+        f.debug_struct("Client")
             .field("wire", &self.wire)
             .finish_non_exhaustive()
     }
