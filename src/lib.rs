@@ -23,5 +23,7 @@ pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
 #[cfg(feature = "tower")]
 pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
-pub use server::{Builder, CustomEvent, PeerData, Variable, Verdict};
-pub use signal::Signal;
+pub use server::{
+    Ack, AppEvent, Builder, CustomEvent, Hello, Namespace, Peer, PeerData, Variable, Verdict,
+};
+pub use signal::{Arguments, Placeholder, Signal};

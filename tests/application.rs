@@ -151,10 +151,10 @@ async fn the_hook_decides_on_custom_types(host: Host) {
     let seen = Arc::clone(&asked);
     let site = host
         .start_with(|builder| {
-            builder.on_custom(move |event| {
+            builder.on_custom(move |peer, event| {
                 let text = String::from_utf8(event.signal.json().to_vec()).expect("text");
                 seen.lock().expect("a lock").push((
-                    event.peer.to_string(),
+                    peer.id().to_string(),
                     event.kind.to_owned(),
                     event.room.to_owned(),
                     event.is_member,
@@ -223,7 +223,7 @@ async fn the_hook_decides_on_custom_types(host: Host) {
 
 async fn the_hook_is_not_asked_about_the_protocols_own(host: Host) {
     let site = host
-        .start_with(|builder| builder.on_custom(|event| panic!("asked about {}", event.kind)))
+        .start_with(|builder| builder.on_custom(|_, event| panic!("asked about {}", event.kind)))
         .await;
     let mut other = Peer::join(&site, Wire::Json, ROOM).await;
     let mut peer = Peer::join(&site, Wire::Socket(Revision::V4), ROOM).await;
@@ -243,26 +243,21 @@ async fn the_hook_is_not_asked_about_the_protocols_own(host: Host) {
 }
 
 async fn the_hook_may_use_the_server(host: Host) {
-    // The hook wants the server that it is built into.
-    let slot: Arc<Mutex<Option<PeerData>>> = Arc::default();
-    let filled = Arc::clone(&slot);
     let site = host
         .start_with(|builder| {
-            builder.on_custom(move |event| {
-                let server = filled.lock().expect("a lock").clone().expect("a server");
+            builder.on_custom(|peer, event| {
                 let answer = Signal::new("ANSWERED", None, event.kind).expect("a signal");
-                server.to_peer(&event.peer, &answer);
+                assert_eq!(peer.send(&answer).delivered, 1);
                 let room = RoomId::new(event.room).expect("a room's id");
                 if event.kind == "CLOSE" {
-                    server.close_room(&room);
+                    peer.server().close_room(&room);
                 } else if event.kind == "KICK" {
-                    server.disconnect(&event.peer);
+                    assert!(peer.disconnect() && !peer.disconnect());
                 }
                 Verdict::Drop
             })
         })
         .await;
-    *slot.lock().expect("a lock") = Some(site.server.clone());
     for wire in Wire::ALL {
         let mut other = Peer::join(&site, Wire::Json, ROOM).await;
         let mut peer = Peer::join(&site, wire, ROOM).await;
@@ -281,7 +276,6 @@ async fn the_hook_may_use_the_server(host: Host) {
         other.vanish().await;
         eventually("an empty room", || site.members(ROOM).is_empty()).await;
     }
-    slot.lock().expect("a lock").take();
 }
 
 async fn session_ids_can_be_exposed(host: Host) {

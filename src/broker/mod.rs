@@ -285,6 +285,14 @@ impl<M: Mailbox> Broker<M> {
         shard.get(id).map_or(0, |entry| entry.rooms.len())
     }
 
+    /// The rooms that a peer is in, in no order.
+    #[must_use]
+    pub fn rooms_of(&self, id: &PeerId) -> Vec<RoomId> {
+        let shard = self.peers.lock(id);
+        let rooms = shard.get(id).map(|entry| entry.rooms.iter().cloned());
+        rooms.into_iter().flatten().collect()
+    }
+
     /// The members of a room; nobody, if there is no such room.
     #[must_use]
     pub fn members(&self, room: &str) -> Members<M> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::custom::CustomHook;
-use super::{CustomEvent, PeerData, Settings, Verdict};
+use super::{AppEvent, CustomEvent, Hello, Namespace, Peer, PeerData, Settings, Verdict};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::wire::intent::{Paths, is_under};
+use crate::wire::socket::is_namespace;
 
 /// Deadlines beyond a day are mistakes, and adding them to a clock could overflow it.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,6 +48,10 @@ pub struct Builder {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    main: Namespace,
+    others: Vec<Namespace>,
+    signaling: bool,
+    engine_echo: bool,
     /// Settings that came from the environment, with the variables that they came from.
     pub(super) variables: Vec<(&'static str, &'static str)>,
 }
@@ -61,6 +66,10 @@ impl Default for Builder {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            main: Namespace::new("/"),
+            others: Vec::new(),
+            signaling: true,
+            engine_echo: false,
             variables: Vec::new(),
         }
     }
@@ -157,25 +166,91 @@ impl Builder {
     /// Asks the application what becomes of events whose type is none of the protocol's five.
     /// Without a hook they go to the others in their room.
     ///
-    /// The hook runs in the middle of the sender's message, so it must not block; it may use a
-    /// clone of the server's handle to send signals of its own.
+    /// The hook runs in the middle of the sender's message, so it must not block. It is given the
+    /// sender, and may answer it, speak to the others, or do anything else that the server's handle
+    /// can. The reference calls this its callback, and likewise asks it in place of relaying.
     ///
     /// ```
-    /// use peer_data_server::{Code, PeerData, Verdict};
+    /// use peer_data_server::{Code, PeerData, RoomId, Signal, Verdict};
+    ///
+    /// let lobby = RoomId::new("lobby")?;
+    /// let server = PeerData::builder()
+    ///     .on_custom(move |peer, event| match event.kind {
+    ///         "CHAT" => Verdict::Relay,
+    ///         "TIME" => {
+    ///             if let Ok(answer) = Signal::new("TIME", Some(&lobby), &1_700_000_000) {
+    ///                 peer.send(&answer);
+    ///             }
+    ///             Verdict::Drop
+    ///         }
+    ///         "HEADLINE" => {
+    ///             // To a room of the application's choice, under the name of its sender.
+    ///             peer.to_room(&lobby, event.signal);
+    ///             Verdict::Drop
+    ///         }
+    ///         _ => Verdict::Refuse(Code::Refused),
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_custom(
+        mut self,
+        hook: impl Fn(&Peer, &CustomEvent<'_>) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.custom = Some(CustomHook::new(hook));
+        self
+    }
+
+    /// Calls the hook for each client that has become a peer: see [`Namespace::on_connect`].
+    pub fn on_connect(mut self, hook: impl Fn(&Peer, &Hello<'_>) + Send + Sync + 'static) -> Self {
+        self.main = self.main.on_connect(hook);
+        self
+    }
+
+    /// Calls the hook for each event of Socket.IO whose name is not `message`, so that an
+    /// application needs no second Socket.IO server beside signaling: see [`Namespace::on_event`].
+    ///
+    /// ```
+    /// use peer_data_server::{Arguments, PeerData};
     ///
     /// let server = PeerData::builder()
-    ///     .on_custom(|event| match event.kind {
-    ///         "CHAT" => Verdict::Relay,
-    ///         _ => Verdict::Refuse(Code::Refused),
+    ///     .on_event(|_peer, event| {
+    ///         // emit("sum", 1, 2, (sum) => …)
+    ///         if let ("sum", Ok((a, b)), Some(ack)) =
+    ///             (event.name, event.arguments.read::<(i64, i64)>(), event.ack)
+    ///             && let Some(sum) = a.checked_add(b)
+    ///             && let Ok(sum) = Arguments::new(&[sum])
+    ///         {
+    ///             ack.send(&sum);
+    ///         }
     ///     })
     ///     .build()?;
     /// # Ok::<(), peer_data_server::Error>(())
     /// ```
-    pub fn on_custom(
-        mut self,
-        hook: impl Fn(&CustomEvent<'_>) -> Verdict + Send + Sync + 'static,
-    ) -> Self {
-        self.custom = Some(CustomHook::new(hook));
+    pub fn on_event(mut self, hook: impl Fn(&Peer, AppEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.main = self.main.on_event(hook);
+        self
+    }
+
+    /// Adds a namespace beside `/`.
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.others.push(namespace);
+        self
+    }
+
+    /// Whether `message` events are signaling. Default on. Off, the server is a plain Socket.IO
+    /// server: every event goes to the [`on_event`](Self::on_event) hook, and plain JSON clients
+    /// are refused whatever they say.
+    pub fn signaling(mut self, on: bool) -> Self {
+        self.signaling = on;
+        self
+    }
+
+    /// Makes a server of Engine.IO alone that sends every message back.
+    #[cfg(feature = "conformance")]
+    #[doc(hidden)]
+    pub fn engine_echo(mut self) -> Self {
+        self.engine_echo = true;
         self
     }
 
@@ -245,7 +320,23 @@ impl Builder {
             let problem = format!("{} is less than two messages, {twice}", limits.max_outbox);
             return Err(Error::new("max_outbox", problem));
         }
+        let mut namespaces = vec![self.main];
+        for namespace in self.others {
+            let name = &namespace.name;
+            let problem = if !is_namespace(name) {
+                "is not the name of a namespace beside /"
+            } else if namespaces.iter().any(|other| other.name == *name) {
+                "is given twice"
+            } else {
+                namespaces.push(namespace);
+                continue;
+            };
+            return Err(Error::new("namespace", format!("{name:?} {problem}")));
+        }
         Ok(Settings {
+            namespaces,
+            signaling: self.signaling,
+            engine_echo: self.engine_echo,
             paths,
             limits: Arc::new(limits),
             expose_session_ids: self.expose_session_ids,
@@ -266,6 +357,9 @@ impl Default for Settings {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            namespaces: vec![Namespace::new("/")],
+            signaling: true,
+            engine_echo: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::error::CloseReason;
 use crate::id::SessionId;
-use crate::session::{Session, Wire};
+use crate::session::{Presence, Session, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
 
@@ -44,6 +44,11 @@ impl Client {
         drop(session);
         wakes.wake();
         outcome
+    }
+
+    /// Whether the client is still connected as that peer.
+    pub(super) fn is_connected(&self, presence: &Presence) -> bool {
+        lock(&self.session).is_connected(presence)
     }
 
     pub(super) fn close(&self, reason: CloseReason) {

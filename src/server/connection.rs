@@ -94,16 +94,14 @@ impl Connection {
         };
         let _batch = Batch::open();
         loop {
-            let (event, own) = match self.assembler.next(&mut bytes, limits) {
+            let event = match self.assembler.next(&mut bytes, limits) {
                 Ok(None) => return,
-                Ok(Some(Message::Text(text))) => self.peer.with(|session| {
-                    let event = session.handle_text(self.link, text, now);
-                    (event, session.peer())
-                }),
-                Ok(Some(Message::Binary(data))) => self.peer.with(|session| {
-                    let event = session.handle_binary(self.link, data, now);
-                    (event, session.peer())
-                }),
+                Ok(Some(Message::Text(text))) => self
+                    .peer
+                    .with(|session| session.handle_text(self.link, text, now)),
+                Ok(Some(Message::Binary(data))) => self
+                    .peer
+                    .with(|session| session.handle_binary(self.link, data, now)),
                 Ok(Some(Message::Ping(data))) => {
                     // Only the latest needs an answer (RFC 6455, 5.5.3), so a flood costs nothing.
                     self.pong = Some(frame::pong(data));
@@ -129,7 +127,7 @@ impl Connection {
                 }
             };
             if let Some(event) = event {
-                self.server.handle(&self.peer, own, event);
+                self.server.handle(&self.peer, event);
             }
         }
     }

@@ -2,16 +2,14 @@
 
 use std::fmt;
 
+use super::Peer;
 use crate::error::Code;
-use crate::id::PeerId;
 use crate::signal::Signal;
 
 /// An event whose type is none of the protocol's five.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CustomEvent<'a> {
-    /// Who sent it.
-    pub peer: PeerId,
     /// Its `type`, 1 to 256 bytes.
     pub kind: &'a str,
     /// The id of the room that it names, 1 to 256 bytes. The sender need not be in it:
@@ -36,15 +34,19 @@ pub enum Verdict {
     Refuse(Code),
 }
 
-pub(super) struct CustomHook(Box<dyn Fn(&CustomEvent<'_>) -> Verdict + Send + Sync>);
+pub(super) struct CustomHook(Box<Judge>);
+
+type Judge = dyn Fn(&Peer, &CustomEvent<'_>) -> Verdict + Send + Sync;
 
 impl CustomHook {
-    pub(super) fn new(hook: impl Fn(&CustomEvent<'_>) -> Verdict + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        hook: impl Fn(&Peer, &CustomEvent<'_>) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
         Self(Box::new(hook))
     }
 
-    pub(super) fn judge(&self, event: &CustomEvent<'_>) -> Verdict {
-        (self.0)(event)
+    pub(super) fn judge(&self, peer: &Peer, event: &CustomEvent<'_>) -> Verdict {
+        (self.0)(peer, event)
     }
 }
 

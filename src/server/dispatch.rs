@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::PeerData;
 use super::client::Client;
 use super::custom::{CustomEvent, Verdict};
+use super::namespace::TooLarge;
+use super::{Hello, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::error::{CloseReason, Code};
 use crate::id::{PeerId, RoomId, SessionId};
-use crate::session::{Event, Incoming, Wire};
+use crate::session::{Event, Incoming, Presence, Wire};
 use crate::signal::Signal;
-use crate::wire::engine::Revision;
-use crate::wire::envelope::{self, Called, Envelope, Flaw, Kind};
+use crate::wire::engine::{self, Revision};
+use crate::wire::envelope::{self, Broken, Called, Envelope, Flaw, Kind};
 use crate::wire::{notice, reference, socket};
 
 /// What a good event came to.
@@ -34,107 +35,167 @@ impl Done {
 }
 
 impl PeerData {
-    /// Acts on one event of a client. `own` is the peer that it was connected as when it said it.
-    pub(super) fn handle(&self, peer: &Arc<Client>, own: Option<PeerId>, event: Event<'_>) {
-        match (event, own) {
-            (Event::Connect, _) => self.connect(peer),
-            (Event::Leave(left), _) => {
+    /// Acts on one event of a client.
+    pub(super) fn handle(&self, client: &Arc<Client>, event: Event<'_>) {
+        match event {
+            Event::Connect { namespace, auth } => self.connect(client, namespace, auth),
+            Event::Leave(left) => {
                 let full = self.depart(&left);
                 self.close_slow(&Delivery {
                     full,
                     ..Delivery::default()
                 });
             }
-            (Event::Packet(incoming), Some(own)) => self.packet(peer, own, incoming),
-            (Event::Json(text), Some(own)) => {
-                let outcome = envelope::read_event(text)
-                    .and_then(|envelope| self.signal(&own, &envelope, Vec::new()));
-                Self::answer(peer, &own, None, &outcome);
+            Event::Packet(incoming) => self.packet(client, incoming),
+            Event::Json { sender, text } => {
+                let outcome = if self.inner.settings.signaling {
+                    envelope::read_event(text)
+                        .and_then(|envelope| self.signal(client, &sender, &envelope, Vec::new()))
+                } else {
+                    Err(Flaw {
+                        code: Code::Refused,
+                        message: "there is no signaling on this server",
+                        room: None,
+                    })
+                };
+                Self::answer(client, &sender, None, &outcome);
             }
-            (
-                Event::TooLarge {
-                    ack,
-                    data,
-                    announced,
-                },
-                Some(own),
-            ) => {
-                Self::too_large(peer, &own, ack.as_deref(), &data, announced);
+            Event::TooLarge {
+                sender,
+                ack,
+                data,
+                announced,
+            } => self.too_large(client, &sender, ack.as_deref(), &data, announced),
+            Event::BareText(text) => client.with(|session| session.push(engine::message(text))),
+            Event::BareBinary(data) => {
+                client.with(|session| session.push_binary(Bytes::copy_from_slice(&data)));
             }
-            // A session yields these only while it is connected.
-            (Event::Packet(_) | Event::Json(_) | Event::TooLarge { .. }, None) => {}
         }
     }
 
-    /// Makes a client a peer.
-    pub(super) fn connect(&self, peer: &Arc<Client>) {
-        let exposed =
-            self.inner.settings.expose_session_ids && peer.wire == Wire::Engine(Revision::V3);
-        let id = if exposed {
-            Ok(peer.sid.exposed())
+    /// Makes a client a peer whose wire does not wait to be asked.
+    pub(super) fn connect_unasked(&self, client: &Arc<Client>) {
+        if !self.inner.settings.engine_echo {
+            self.connect(client, socket::Namespace::MAIN, None);
+        }
+    }
+
+    /// Makes a client a peer, if it asks for a namespace that there is.
+    pub(super) fn connect(
+        &self,
+        client: &Arc<Client>,
+        wanted: socket::Namespace<'_>,
+        auth: Option<&str>,
+    ) {
+        let settings = &self.inner.settings;
+        let name = (!wanted.is_main()).then(|| wanted.name());
+        let Some(namespace) = settings.namespace(name) else {
+            return client.with(|session| session.reject(wanted));
+        };
+        let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
+        let id = if exposed && name.is_none() {
+            Ok(client.sid.exposed())
         } else {
             PeerId::random()
         };
         // Attached first: the client may not learn an id at which it cannot be reached.
         let attached = id.ok().filter(|id| {
-            let mailbox = Arc::clone(peer);
-            self.inner.broker.attach(*id, mailbox).is_ok()
+            let mailbox = Arc::clone(client);
+            name.is_some() || self.inner.broker.attach(*id, mailbox).is_ok()
         });
-        match attached {
-            Some(id) => {
-                let closed = peer.with(|session| {
-                    session.accept(id);
-                    session.is_closed()
-                });
-                if closed {
-                    // Nobody has seen the id, and nobody will report it.
-                    self.inner.broker.detach(&id);
-                }
-            }
-            None => peer.close(CloseReason::ProtocolError),
+        let Some(id) = attached else {
+            return client.close(CloseReason::ProtocolError);
+        };
+        let presence = Presence {
+            id,
+            namespace: name.map(|_| Arc::clone(&namespace.name)),
+        };
+        let closed = client.with(|session| {
+            session.accept(presence.clone());
+            session.is_closed()
+        });
+        if closed {
+            // Nobody has seen the id, and nobody will report it.
+            self.inner.broker.detach(&id);
+        } else if let Some(hook) = &namespace.on_connect {
+            hook(&Peer::new(self, client, presence), &Hello { auth });
         }
     }
 
-    fn packet(&self, peer: &Arc<Client>, own: PeerId, incoming: Incoming<'_>) {
+    fn packet(&self, client: &Arc<Client>, incoming: Incoming<'_>) {
         let Incoming {
+            sender,
             ack,
             data,
             attachments,
         } = incoming;
+        if !self.has_signaling(&sender) {
+            return match envelope::read_named(&data) {
+                Ok(event) => {
+                    let ack = ack.as_deref();
+                    self.application_event(client, &sender, &event, ack, Ok(attachments));
+                }
+                Err(Broken) => client.close(CloseReason::ProtocolError),
+            };
+        }
+        let own = sender.id;
         let Ok(called) = envelope::read_packet(&data, attachments.as_ref().map(Vec::len)) else {
             // Not an array with a name: not the protocol.
-            return peer.close(CloseReason::ProtocolError);
+            return client.close(CloseReason::ProtocolError);
         };
         match called {
             Called::Message(read) => {
                 let attachments = attachments.unwrap_or_default();
                 if self.inner.settings.reference_compat {
-                    self.echo(peer, &own, &read, &attachments);
+                    self.echo(client, &own, &read, &attachments);
                 }
-                let outcome = read.and_then(|envelope| self.signal(&own, &envelope, attachments));
-                Self::answer(peer, &own, ack.as_deref(), &outcome);
+                let outcome =
+                    read.and_then(|envelope| self.signal(client, &own, &envelope, attachments));
+                Self::answer(client, &own, ack.as_deref(), &outcome);
             }
-            Called::Other { name } => {
-                if self.inner.settings.reference_compat && name == "ipaddr" {
-                    peer.with(|session| {
-                        for packet in reference::addresses() {
-                            session.push(packet);
-                        }
-                    });
-                }
+            Called::Other(event)
+                if self.inner.settings.reference_compat && event.name == "ipaddr" =>
+            {
+                client.with(|session| {
+                    for packet in reference::addresses() {
+                        session.push(packet);
+                    }
+                });
+            }
+            Called::Other(event) => {
+                let ack = ack.as_deref();
+                self.application_event(client, &sender, &event, ack, Ok(attachments));
             }
         }
     }
 
+    fn has_signaling(&self, sender: &Presence) -> bool {
+        self.inner.settings.signaling && sender.namespace.is_none()
+    }
+
     /// Answers an event whose attachments were dropped, by the same rules as any other.
-    fn too_large(peer: &Client, own: &PeerId, ack: Option<&str>, data: &str, announced: usize) {
-        match envelope::read_packet(data, Some(announced)) {
-            Err(_) => peer.close(CloseReason::ProtocolError),
-            Ok(Called::Other { .. }) => {}
+    fn too_large(
+        &self,
+        client: &Arc<Client>,
+        sender: &Presence,
+        ack: Option<&str>,
+        data: &str,
+        announced: usize,
+    ) {
+        let called = if self.has_signaling(sender) {
+            envelope::read_packet(data, Some(announced))
+        } else {
+            envelope::read_named(data).map(Called::Other)
+        };
+        match called {
+            Err(Broken) => client.close(CloseReason::ProtocolError),
+            Ok(Called::Other(event)) => {
+                self.application_event(client, sender, &event, ack, Err(TooLarge));
+            }
             Ok(Called::Message(read)) => {
-                let message = "the event with its attachments exceeds the maximum message";
+                let message = TooLarge::MESSAGE;
                 let outcome = read.and_then(|event| Err(event.flaw(Code::TooLarge, message)));
-                Self::answer(peer, own, ack, &outcome);
+                Self::answer(client, &sender.id, ack, &outcome);
             }
         }
     }
@@ -158,6 +219,7 @@ impl PeerData {
     /// Carries one signaling event to those whom it is for.
     fn signal<'a>(
         &self,
+        client: &Arc<Client>,
         own: &PeerId,
         envelope: &Envelope<'a>,
         attachments: Vec<Bytes>,
@@ -194,7 +256,7 @@ impl PeerData {
             }
             Kind::Custom(kind) => {
                 let signal = envelope.splice(own, attachments, max)?;
-                match self.judge(own, kind, envelope.room(), &signal) {
+                match self.judge(client, own, kind, envelope.room(), &signal) {
                     Verdict::Relay => {
                         let audience = broker.audience(own, envelope.room()).map_err(refuse)?;
                         Ok(self.sent(&audience.deliver(Some(own), &signal)))
@@ -234,17 +296,25 @@ impl PeerData {
         })
     }
 
-    fn judge(&self, own: &PeerId, kind: &str, room: &str, signal: &Signal) -> Verdict {
+    fn judge(
+        &self,
+        client: &Arc<Client>,
+        own: &PeerId,
+        kind: &str,
+        room: &str,
+        signal: &Signal,
+    ) -> Verdict {
         let Some(hook) = &self.inner.settings.custom else {
             return Verdict::Relay;
         };
-        hook.judge(&CustomEvent {
-            peer: *own,
+        let peer = Peer::new(self, client, Presence::main(*own));
+        let event = CustomEvent {
             kind,
             room,
             is_member: self.inner.broker.is_member(own, room),
             signal,
-        })
+        };
+        hook.judge(&peer, &event)
     }
 
     /// The one whom an OFFER, ANSWER or CANDIDATE is for.

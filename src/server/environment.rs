@@ -126,8 +126,8 @@ impl Builder {
         },
     ];
 
-    /// The defaults, changed by the variables in [`VARIABLES`](Self::VARIABLES). Empty ones count
-    /// as unset; a switch is off at `0`, `false`, `off` and `no`.
+    /// The defaults, changed by the variables in [`VARIABLES`](Self::VARIABLES): see
+    /// [`with_env`](Self::with_env).
     ///
     /// # Errors
     ///
@@ -141,13 +141,35 @@ impl Builder {
     /// # Ok::<(), peer_data_server::Error>(())
     /// ```
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_variables(|name| std::env::var_os(name).map(OsString::into_string))
+        Self::default().with_env()
     }
 
-    fn from_variables(
+    /// The settings so far, changed by the variables in [`VARIABLES`](Self::VARIABLES). Empty ones
+    /// count as unset; a switch is off at `0`, `false`, `off` and `no`.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env) has them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use peer_data_server::PeerData;
+    ///
+    /// let server = PeerData::builder()
+    ///     .ping_interval(Duration::from_secs(10))
+    ///     .with_env()?
+    ///     .build()?;
+    /// # Ok::<(), peer_data_server::Error>(())
+    /// ```
+    pub fn with_env(self) -> Result<Self, Error> {
+        self.with_variables(|name| std::env::var_os(name).map(OsString::into_string))
+    }
+
+    fn with_variables(
+        self,
         lookup: impl Fn(&str) -> Option<Result<String, OsString>>,
     ) -> Result<Self, Error> {
-        let mut builder = Self::default();
+        let mut builder = self;
         for variable in Self::VARIABLES {
             let value = match lookup(variable.name) {
                 None => continue,
@@ -189,7 +211,8 @@ mod tests {
     use super::*;
 
     fn read(name: &'static str, value: &str) -> Result<Builder, Error> {
-        Builder::from_variables(|asked| (asked == name).then(|| Ok(value.to_owned())))
+        let lookup = |asked: &str| (asked == name).then(|| Ok(value.to_owned()));
+        Builder::default().with_variables(lookup)
     }
 
     #[test]

@@ -7,18 +7,23 @@ mod connection;
 mod custom;
 mod dispatch;
 mod environment;
+mod namespace;
+mod peer;
 mod polling;
 mod request;
 mod sweeper;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 pub use builder::Builder;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub use environment::Variable;
+pub use namespace::{Ack, AppEvent, Hello, Namespace};
+pub use peer::Peer;
 pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::{SocketTask, Task};
 
@@ -61,6 +66,8 @@ struct Inner {
     broker: Broker<Client>,
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
+    /// Events that nobody asked for.
+    ignored: AtomicU64,
 }
 
 /// What the builder has settled.
@@ -70,6 +77,21 @@ struct Settings {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    /// `/`, then the others.
+    namespaces: Vec<Namespace>,
+    /// Off: a `message` is an event like any other.
+    signaling: bool,
+    /// Engine.IO alone: what comes is sent back.
+    engine_echo: bool,
+}
+
+impl Settings {
+    /// The namespace of that name; `/` is called `None`.
+    fn namespace(&self, name: Option<&str>) -> Option<&Namespace> {
+        let name = name.unwrap_or("/");
+        let mut namespaces = self.namespaces.iter();
+        namespaces.find(|namespace| &*namespace.name == name)
+    }
 }
 
 impl PeerData {
@@ -91,6 +113,7 @@ impl PeerData {
                 settings,
                 broker: Broker::new(),
                 sessions: Shards::new(),
+                ignored: AtomicU64::new(0),
             }),
         }
     }
@@ -171,6 +194,11 @@ impl PeerData {
     }
 
     fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
+        let session = if self.inner.settings.engine_echo {
+            session.bare()
+        } else {
+            session
+        };
         let due = session.poll_timeout();
         let peer = Client::new(sid, session);
         self.inner

@@ -225,11 +225,9 @@ impl Post {
         let now = Instant::now();
         let _batch = Batch::open();
         for packet in payload::decode(self.revision, body, binary) {
-            let (event, own) = self
-                .peer
-                .with(|session| (session.handle_packet(packet, now), session.peer()));
+            let event = self.peer.with(|session| session.handle_packet(packet, now));
             if let Some(event) = event {
-                self.server.handle(&self.peer, own, event);
+                self.server.handle(&self.peer, event);
             }
         }
     }

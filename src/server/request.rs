@@ -84,7 +84,13 @@ impl PeerData {
         let Wire::Engine(revision) = peer.wire else {
             return None;
         };
-        let polling = match peer.with(|session| session.check_post()) {
+        let usable = peer.with(|session| {
+            // The timer is coarse, but nobody is to use a session beyond its time.
+            session.handle_timeout(Instant::now());
+            session.check_post()
+        });
+        self.settle(&peer);
+        let polling = match usable {
             Ok(()) => true,
             Err(PollRefused::BadRequest) => false,
             Err(PollRefused::Gone) => return None,
@@ -105,7 +111,7 @@ impl PeerData {
         let session = Session::polling(revision, &sid, format.base64, limits, Instant::now());
         let peer = self.register(sid, session);
         if revision == Revision::V3 {
-            self.connect(&peer);
+            self.connect_unasked(&peer);
         }
         let base64 = dress.jsonp.is_some();
         dress.answer(peer.with(|session| session.first_answer(base64)))
@@ -140,7 +146,7 @@ impl SocketTask {
         };
         let peer = server.register(sid, session);
         if connects {
-            server.connect(&peer);
+            server.connect_unasked(&peer);
         }
         Some(Connection::new(server, peer, link))
     }

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::id::PeerId;
     use crate::server::Settings;
-    use crate::session::Session;
+    use crate::session::{Presence, Session};
     use crate::wire::engine::{self, Revision};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -203,7 +203,7 @@ mod tests {
             let start = self.at(Duration::ZERO);
             let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
             let id = PeerId::random().unwrap();
-            session.accept(id);
+            session.accept(Presence::main(id));
             let peer = self.register(sid, session);
             self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
             peer

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::Presence;
+
 /// An event whose attachments are still coming.
 #[derive(Debug)]
 pub(crate) struct Assembly {
@@ -12,6 +14,7 @@ pub(crate) struct Assembly {
 /// What has come of an event that somebody wants.
 #[derive(Debug)]
 struct Held {
+    sender: Presence,
     ack: Option<String>,
     data: String,
     announced: usize,
@@ -23,6 +26,8 @@ struct Held {
 /// A binary event with all its attachments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Assembled {
+    /// As whom the client began it.
+    pub(crate) sender: Presence,
     pub(crate) ack: Option<String>,
     pub(crate) data: String,
     /// How many attachments the text announced.
@@ -33,9 +38,15 @@ pub(crate) struct Assembled {
 
 impl Assembly {
     /// An event that will be acted upon; `missing` is not zero.
-    pub(crate) fn of_event(ack: Option<&str>, data: &str, missing: usize) -> Self {
+    pub(crate) fn of_event(
+        sender: Presence,
+        ack: Option<&str>,
+        data: &str,
+        missing: usize,
+    ) -> Self {
         Self {
             event: Some(Held {
+                sender,
                 ack: ack.map(str::to_owned),
                 data: data.to_owned(),
                 announced: missing,
@@ -75,6 +86,7 @@ impl Assembly {
 impl Held {
     fn finish(self) -> Assembled {
         Assembled {
+            sender: self.sender,
             ack: self.ack,
             data: self.data,
             announced: self.announced,
@@ -87,9 +99,13 @@ impl Held {
 mod tests {
     use super::*;
 
+    fn sender() -> Presence {
+        Presence::main("zVM8wOtnweVu5FYeAAAA".parse().unwrap())
+    }
+
     #[test]
     fn is_complete_with_its_last_attachment() {
-        let mut assembly = Assembly::of_event(Some("7"), "[]", 2);
+        let mut assembly = Assembly::of_event(sender(), Some("7"), "[]", 2);
         assert_eq!(assembly.add(b"a", 100), None);
         let assembled = assembly.add(b"bc", 100).flatten().unwrap();
         assert_eq!(assembled.ack.as_deref(), Some("7"));
@@ -98,7 +114,7 @@ mod tests {
 
     #[test]
     fn holds_no_more_than_one_message_may_have() {
-        let mut assembly = Assembly::of_event(None, "[]", 3);
+        let mut assembly = Assembly::of_event(sender(), None, "[]", 3);
         assert_eq!(assembly.add(&[0; 60], 100), None);
         assert_eq!(assembly.add(&[0; 60], 100), None);
         assert_eq!(assembly.event.as_ref().unwrap().attachments.len(), 0);

@@ -75,7 +75,11 @@ impl Heartbeat {
             return Beat::Dead;
         }
         self.pinged = true;
-        self.due = now + limits.ping_timeout;
+        // Counted from when the ping was due, lest a coarse timer makes clients live longer; but if
+        // this server stood still they have all the time for an answer.
+        let late = now.saturating_duration_since(self.due) > limits.ping_timeout / 10;
+        let pinged = if late { now } else { self.due };
+        self.due = pinged + limits.ping_timeout;
         Beat::Ping
     }
 

@@ -5,6 +5,7 @@ mod assembly;
 mod heartbeat;
 mod outbox;
 mod packets;
+mod presence;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,14 @@ use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
+use crate::wire::socket::Namespace;
 use crate::wire::{notice, socket};
 use assembly::Assembly;
 use heartbeat::{Beat, Heartbeat, Keeper};
 pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
+pub(crate) use presence::Presence;
+use presence::Presences;
 use state::State;
 pub(crate) use state::{Link, PollAnswer, PollRefused, Ticket, Transmit};
 
@@ -41,14 +45,23 @@ pub(crate) enum Wire {
 /// What a client asks for, once its packets are understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// To become a peer. Answered with [`Session::accept`].
-    Connect,
+    /// To become a peer. Answered with [`Session::accept`], or with [`Session::reject`] if there
+    /// is no such namespace.
+    Connect {
+        namespace: Namespace<'a>,
+        /// The JSON object that the application's client said about itself.
+        auth: Option<&'a str>,
+    },
     /// A Socket.IO event: `["name", …]`, not yet checked to be JSON.
     Packet(Incoming<'a>),
     /// One signaling event as plain text.
-    Json(&'a str),
+    Json {
+        sender: PeerId,
+        text: &'a str,
+    },
     /// A binary event over the maximum message, dropped.
     TooLarge {
+        sender: Presence,
         /// The ack that the client asked for.
         ack: Option<String>,
         /// `["name", …]`.
@@ -58,11 +71,16 @@ pub(crate) enum Event<'a> {
     },
     /// To be that peer no longer; the connection stays.
     Leave(PeerId),
+    /// Text and bytes of a client that speaks Engine.IO alone.
+    BareText(&'a str),
+    BareBinary(Cow<'a, [u8]>),
 }
 
 /// A Socket.IO event as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Incoming<'a> {
+    /// As whom the client was connected when it said this.
+    pub(crate) sender: Presence,
     /// The number of the ack that the client asks for.
     pub(crate) ack: Option<Cow<'a, str>>,
     /// `["name", …]`.
@@ -77,8 +95,9 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Session {
     wire: Wire,
     state: State,
-    /// Set while the client is connected to the one namespace there is.
-    peer: Option<PeerId>,
+    presences: Presences,
+    /// Engine.IO alone: what is in its messages is not looked at.
+    bare: bool,
     /// Binary must be written as base64: the client said so at the handshake.
     base64: bool,
     /// Until when the client must have asked to connect.
@@ -120,7 +139,8 @@ impl Session {
         Self {
             wire,
             state,
-            peer: None,
+            presences: Presences::default(),
+            bare: false,
             base64: false,
             connect_by: Some(now + limits.connect_timeout),
             heartbeat: Heartbeat::new(keeper, limits, now),
@@ -193,9 +213,21 @@ impl Session {
         self.wire
     }
 
+    /// Takes no notice of Socket.IO: messages are handed out as they come.
+    pub(crate) fn bare(mut self) -> Self {
+        self.bare = true;
+        self.connect_by = None;
+        self
+    }
+
     /// The peer that the client is connected as.
     pub(crate) fn peer(&self) -> Option<PeerId> {
-        self.peer
+        self.presences.main()
+    }
+
+    /// Whether the client is still connected as that peer.
+    pub(crate) fn is_connected(&self, presence: &Presence) -> bool {
+        !self.is_closed() && self.presences.has(presence)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -209,26 +241,45 @@ impl Session {
     }
 
     /// Makes the client a peer and tells it its id.
-    pub(crate) fn accept(&mut self, id: PeerId) {
+    pub(crate) fn accept(&mut self, presence: Presence) {
         if self.is_closed() {
             return;
         }
-        self.peer = Some(id);
+        let welcome = match self.wire {
+            Wire::Engine(revision) => socket::connected(revision, presence.id.as_str()),
+            Wire::Json => notice::ready(&presence.id),
+        };
+        let welcome = match &presence.namespace {
+            None => welcome,
+            Some(namespace) => socket::in_namespace(&welcome, namespace),
+        };
+        self.presences.add(presence);
         self.connect_by = None;
-        self.push(match self.wire {
-            Wire::Engine(revision) => socket::connected(revision, id.as_str()),
-            Wire::Json => notice::ready(&id),
-        });
+        self.push(welcome);
+    }
+
+    /// Tells the client that there is no such namespace.
+    pub(crate) fn reject(&mut self, namespace: Namespace<'_>) {
+        if let Wire::Engine(revision) = self.wire {
+            self.push(socket::invalid_namespace(revision, namespace));
+        }
     }
 
     /// Queues one packet of the session's own; one too many ends a client that does not read.
     pub(crate) fn push(&mut self, text: Bytes) {
+        self.push_packet(Outgoing::Text(text));
+    }
+
+    /// Queues a binary message, as [`push`](Self::push) does a packet.
+    pub(crate) fn push_binary(&mut self, data: Bytes) {
+        self.push_packet(Outgoing::Binary(data));
+    }
+
+    fn push_packet(&mut self, packet: Outgoing) {
         if self.is_closed() {
             return;
         }
-        let pushed = self
-            .outbox
-            .push(Outgoing::Text(text), self.limits.max_outbox);
+        let pushed = self.outbox.push(packet, self.limits.max_outbox);
         self.stirred = true;
         if pushed.is_err() {
             self.close(CloseReason::SlowConsumer);
@@ -286,10 +337,16 @@ impl Session {
             | CloseReason::TransportLost
             | CloseReason::HeartbeatTimeout
             | CloseReason::SlowConsumer => self.outbox.clear(),
-            CloseReason::Kicked if self.peer.is_some() && self.wire != Wire::Json => {
+            CloseReason::Kicked if self.wire != Wire::Json => {
                 // Tells a Socket.IO client that the server means it, so that it stays away.
-                let farewell = Outgoing::Text(socket::DISCONNECTED);
-                let _ = self.outbox.push(farewell, self.limits.max_outbox);
+                for presence in self.presences.iter() {
+                    let farewell = match &presence.namespace {
+                        None => socket::DISCONNECTED,
+                        Some(name) => socket::in_namespace(&socket::DISCONNECTED, name),
+                    };
+                    let farewell = Outgoing::Text(farewell);
+                    let _ = self.outbox.push(farewell, self.limits.max_outbox);
+                }
             }
             _ => {}
         }
@@ -319,7 +376,7 @@ impl Session {
                 reason, reported, ..
             } if !*reported => {
                 *reported = true;
-                Some((*reason, self.peer.take()))
+                Some((*reason, self.presences.take()))
             }
             _ => None,
         }
@@ -372,7 +429,8 @@ impl Session {
         }
         let Wire::Engine(revision) = self.wire else {
             self.heartbeat.answered(&self.limits, now);
-            return Some(Event::Json(text));
+            let sender = self.peer()?;
+            return Some(Event::Json { sender, text });
         };
         let packet = engine::decode_text(revision, text);
         self.handle_packet(packet, now)

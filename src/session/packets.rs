@@ -36,6 +36,7 @@ impl Session {
         let client_pings = self.wire == Wire::Engine(Revision::V3);
         match packet {
             Packet::Message(text) => return self.handle_message(text),
+            Packet::Binary(data) if self.bare => return Ok(Some(Event::BareBinary(data))),
             Packet::Binary(data) => return self.handle_attachment(&data),
             Packet::Close => self.close(CloseReason::ClientClosed),
             Packet::Ping(_) if client_pings => self.push(engine::PONG),
@@ -51,6 +52,9 @@ impl Session {
         let Wire::Engine(revision) = self.wire else {
             return Err(Malformed);
         };
+        if self.bare {
+            return Ok(Some(Event::BareText(text)));
+        }
         if self.assembly.is_some() {
             return Err(Malformed);
         }
@@ -59,11 +63,11 @@ impl Session {
                 self.handle_connect(revision, namespace, data)
             }
             SocketPacket::Disconnect { namespace } => {
-                let left = self.peer.filter(|_| namespace.is_main());
-                if left.is_some() {
-                    self.peer = None;
+                let left = self.presences.find(namespace);
+                if let Some(left) = &left {
+                    self.presences.remove(left);
                 }
-                Ok(left.map(Event::Leave))
+                Ok(left.map(|left| Event::Leave(left.id)))
             }
             SocketPacket::Event {
                 namespace,
@@ -71,18 +75,20 @@ impl Session {
                 attachments,
                 data,
             } => {
-                if !namespace.is_main() || self.peer.is_none() {
+                let Some(sender) = self.presences.find(namespace) else {
                     // Revision 3 servers look away; later ones end the connection.
                     if revision == Revision::V4 {
                         return Err(Malformed);
                     }
                     return Ok(self.ignore(attachments));
-                }
+                };
                 if let Some(missing @ 1..) = attachments {
-                    self.assembly = Some(Box::new(Assembly::of_event(ack, data, missing)));
+                    let assembly = Assembly::of_event(sender, ack, data, missing);
+                    self.assembly = Some(Box::new(assembly));
                     return Ok(None);
                 }
                 Ok(Some(Event::Packet(Incoming {
+                    sender,
                     ack: ack.map(Cow::Borrowed),
                     data: Cow::Borrowed(data),
                     attachments: attachments.map(|_| Vec::new()),
@@ -97,20 +103,20 @@ impl Session {
     }
 
     fn handle_connect<'a>(
-        &mut self,
+        &self,
         revision: Revision,
-        namespace: Namespace<'_>,
-        data: Option<&str>,
+        namespace: Namespace<'a>,
+        data: Option<&'a str>,
     ) -> Result<Option<Event<'a>>, Malformed> {
-        if !namespace.is_main() {
-            self.push(socket::invalid_namespace(revision, namespace));
-            return Ok(None);
-        }
         if revision == Revision::V4 && data.is_some_and(|data| !json::is_object(data)) {
             return Err(Malformed);
         }
-        match (self.peer, revision) {
-            (None, _) => Ok(Some(Event::Connect)),
+        match (self.presences.find(namespace), revision) {
+            (None, _) => {
+                // What revision 3 says here is no more than its query, which it has said before.
+                let auth = data.filter(|_| revision == Revision::V4);
+                Ok(Some(Event::Connect { namespace, auth }))
+            }
             (Some(_), Revision::V3) => Ok(None),
             (Some(_), Revision::V4) => Err(Malformed),
         }
@@ -131,17 +137,20 @@ impl Session {
         self.assembly = None;
         Ok(complete.map(
             |Assembled {
+                 sender,
                  ack,
                  data,
                  announced,
                  attachments,
              }| match attachments {
                 None => Event::TooLarge {
+                    sender,
                     ack,
                     data,
                     announced,
                 },
                 Some(attachments) => Event::Packet(Incoming {
+                    sender,
                     ack: ack.map(Cow::Owned),
                     data: Cow::Owned(data),
                     attachments: Some(attachments),

@@ -48,6 +48,12 @@ impl Tally {
     }
 }
 
+/// To be let into `/`.
+const CONNECT: Event<'static> = Event::Connect {
+    namespace: Namespace::MAIN,
+    auth: None,
+};
+
 fn sid() -> SessionId {
     SessionId::parse(SID).unwrap()
 }
@@ -88,7 +94,7 @@ impl Client {
     /// A long-polling client that is a peer and has heard so.
     fn polling(revision: Revision) -> Self {
         let mut client = Self::polling_with(revision, false, Limits::default());
-        client.session.accept(id());
+        client.session.accept(Presence::main(id()));
         client.session.first_answer(false);
         client.settled()
     }
@@ -96,7 +102,7 @@ impl Client {
     /// A websocket client that is a peer and has heard so.
     fn socket(revision: Revision) -> (Self, Link) {
         let (mut client, link) = Self::socket_with(revision, false, Limits::default());
-        client.session.accept(id());
+        client.session.accept(Presence::main(id()));
         client.hears(link);
         (client.settled(), link)
     }
@@ -105,7 +111,7 @@ impl Client {
     fn json() -> (Self, Link) {
         let open = |limits: &_, now| Session::json(limits, now).0;
         let mut client = Self::new(open, Limits::default());
-        client.session.accept(id());
+        client.session.accept(Presence::main(id()));
         client.hears(Link::FIRST);
         (client.settled(), Link::FIRST)
     }

@@ -86,6 +86,11 @@ pub(crate) fn decode_binary(revision: Revision, bytes: &[u8]) -> Result<Packet<'
     }
 }
 
+/// A message as a packet.
+pub(crate) fn message(text: &str) -> Bytes {
+    ["4", text].concat().into()
+}
+
 /// A binary message as a text packet, for transports that carry text only.
 pub(crate) fn base64(revision: Revision, data: &[u8]) -> String {
     let mark = match revision {

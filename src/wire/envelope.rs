@@ -6,6 +6,7 @@ use super::json::{Fault, MAX_DEPTH, Reader};
 use super::placeholders::placeholders;
 use super::scan::{Field, Scan};
 use super::splice::Spans;
+use super::text::Text;
 use crate::error::Code;
 
 /// Types that the JavaScript client would take for something of its own: it looks up its handlers
@@ -38,10 +39,16 @@ pub(crate) enum Called<'a> {
     /// The event `message`, with a signaling event or something of wrong shape.
     Message(Result<Envelope<'a>, Flaw<'a>>),
     /// An event of any other name.
-    Other {
-        /// U+FFFD in place of a name with half a surrogate pair.
-        name: Cow<'a, str>,
-    },
+    Other(Named<'a>),
+}
+
+/// An event that is not signaling's.
+#[derive(Debug)]
+pub(crate) struct Named<'a> {
+    /// U+FFFD in place of a name with half a surrogate pair.
+    pub(crate) name: Cow<'a, str>,
+    /// What follows the name: `1,2]`, or `]`. `None` if it is nested too deep to be looked at.
+    pub(crate) tail: Option<&'a str>,
 }
 
 /// Why an event is refused.
@@ -88,18 +95,9 @@ pub(crate) struct Envelope<'a> {
 /// binary event announces, `None` for any other event.
 pub(crate) fn read_packet(data: &str, attachments: Option<usize>) -> Result<Called<'_>, Broken> {
     let mut json = Reader::new(data);
-    let name = json
-        .expect(b'[')
-        .and_then(|()| json.string())
-        .map_err(|_| Broken)?;
+    let name = read_name(&mut json)?;
     if !name.is("message") {
-        return match further_arguments(&mut json) {
-            Err(Fault::Syntax) => Err(Broken),
-            // Nobody interprets the arguments, so their depth is of no concern.
-            Ok(_) | Err(Fault::TooDeep) => Ok(Called::Other {
-                name: name.decode().unwrap_or(Cow::Borrowed("\u{fffd}")),
-            }),
-        };
+        return named(json, name).map(Called::Other);
     }
     let mut scan = Scan::default();
     let argument = if json.eat(b',') {
@@ -114,6 +112,31 @@ pub(crate) fn read_packet(data: &str, attachments: Option<usize>) -> Result<Call
         Err(Fault::Syntax) => return Err(Broken),
     };
     Ok(Called::Message(event))
+}
+
+/// Reads the data of an event packet where no name has a meaning of its own.
+pub(crate) fn read_named(data: &str) -> Result<Named<'_>, Broken> {
+    let mut json = Reader::new(data);
+    let name = read_name(&mut json)?;
+    named(json, name)
+}
+
+fn read_name<'a>(json: &mut Reader<'a>) -> Result<Text<'a>, Broken> {
+    let name = json.expect(b'[').and_then(|()| json.string());
+    name.map_err(|_| Broken)
+}
+
+fn named<'a>(mut json: Reader<'a>, name: Text<'a>) -> Result<Named<'a>, Broken> {
+    let start = json.position();
+    let tail = match further_arguments(&mut json) {
+        Err(Fault::Syntax) => return Err(Broken),
+        Ok(_) => json.since(start),
+        // The rest is not even known to be JSON.
+        Err(Fault::TooDeep) => None,
+    };
+    let tail = tail.map(|tail| tail.trim_start().trim_start_matches(','));
+    let name = name.decode().unwrap_or(Cow::Borrowed("\u{fffd}"));
+    Ok(Named { name, tail })
 }
 
 /// Reads one event as plain JSON.
@@ -413,10 +436,28 @@ mod tests {
             ("[\"\\ud83d\"]", "\u{fffd}"),
             ("[\"Message\",{}]", "Message"),
         ] {
-            let Ok(Called::Other { name }) = read_packet(data, Some(1)) else {
+            let Ok(Called::Other(named)) = read_packet(data, Some(1)) else {
                 panic!("{data}")
             };
-            assert_eq!(name, expected);
+            assert_eq!(named.name, expected);
+            assert_eq!(read_named(data).unwrap().name, expected);
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_other_events_are_what_follows() {
+        for (data, expected) in [
+            ("[\"log\"]", Some("]")),
+            ("[ \"log\" , 1,\",\" ] ", Some("1,\",\" ]")),
+            (r#"["message",{"type":1}]"#, Some(r#"{"type":1}]"#)),
+        ] {
+            let tail = read_named(data).unwrap().tail;
+            assert_eq!(tail.map(str::trim), expected, "{data}");
+        }
+        let deep = format!("[\"log\",{}", "[".repeat(200));
+        assert_eq!(read_named(&deep).unwrap().tail, None);
+        for data in ["", "[1]", "[\"log\",]", "[\"log\" 1]", "[\"log\",,]"] {
+            assert_eq!(read_named(data).err(), Some(Broken), "{data}");
         }
     }
 

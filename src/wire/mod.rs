@@ -8,7 +8,7 @@ pub(crate) mod json;
 pub(crate) mod jsonp;
 pub(crate) mod notice;
 pub(crate) mod payload;
-mod placeholders;
+pub(crate) mod placeholders;
 pub(crate) mod reference;
 pub(crate) mod reply;
 mod scan;

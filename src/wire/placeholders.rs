@@ -32,13 +32,34 @@ struct Object {
 ///   is an address: clients look for ids there,
 /// - one is in the value of `caller`, which is not relayed.
 pub(super) fn placeholders(event: &str, attachments: usize, callee: bool) -> Option<Vec<u32>> {
+    find(event, attachments, |member, depth| match member {
+        Member::Caller => true,
+        Member::Room => depth <= 1,
+        Member::Callee => depth == 0 || depth == 1 && callee,
+        Member::Type | Member::Other => depth == 0,
+    })
+}
+
+/// The numbers of the placeholders in the arguments of an event of any other name: `[…]`,
+/// well-formed and not too deep. `None` as above, but they may stand anywhere.
+pub(crate) fn placeholders_anywhere(arguments: &str, attachments: usize) -> Option<Vec<u32>> {
+    find(arguments, attachments, |_, _| false)
+}
+
+/// `misplaced` is asked, with the outermost member that a placeholder is in and the number of
+/// objects around it, whether it must not be there.
+fn find(
+    text: &str,
+    attachments: usize,
+    misplaced: impl Fn(Member, usize) -> bool,
+) -> Option<Vec<u32>> {
     let most = attachments.max(MAX_PLACEHOLDERS);
     let mut found: Vec<u32> = Vec::new();
     let mut open: Vec<Object> = Vec::new();
     let mut member = Member::Other;
     let mut sound = true;
 
-    let read = Reader::new(event).walk(MAX_DEPTH, |step| match step {
+    let read = Reader::new(text).walk(MAX_DEPTH, |step| match step {
         Step::Object => open.push(Object {
             marks: 0,
             nums: 0,
@@ -63,19 +84,13 @@ pub(super) fn placeholders(event: &str, attachments: usize, callee: bool) -> Opt
             let Some(object) = open.pop().filter(|object| object.marks > 0) else {
                 return;
             };
-            let misplaced = match member {
-                Member::Caller => true,
-                Member::Room => open.len() <= 1,
-                Member::Callee => open.is_empty() || open.len() == 1 && callee,
-                Member::Type | Member::Other => open.is_empty(),
-            };
             match object {
                 Object {
                     marks: 1,
                     nums: 1,
                     num: Some(num),
                     before,
-                } if !misplaced && before == found.len() && before < most => {
+                } if !misplaced(member, open.len()) && before == found.len() && before < most => {
                     found.push(num);
                 }
                 _ => sound = false,
@@ -198,6 +213,18 @@ mod tests {
             format!("[{}]", each.join(","))
         };
         assert_eq!(of(&each(20), 20), Some((0..20).collect()));
+    }
+
+    #[test]
+    fn arguments_have_them_anywhere() {
+        let room = r#"[{"room":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":0},1]"#;
+        assert_eq!(placeholders_anywhere(room, 2), Some(vec![1, 0]));
+        assert_eq!(placeholders_anywhere(room, 1), None);
+        assert_eq!(placeholders_anywhere("[]", 0), Some(vec![]));
+        assert_eq!(
+            placeholders_anywhere(r#"[{"_placeholder":true,"num":-1}]"#, 0),
+            None
+        );
     }
 
     #[test]

@@ -51,7 +51,13 @@ pub(crate) enum Packet<'a> {
 pub(crate) struct Namespace<'a>(&'a str);
 
 impl<'a> Namespace<'a> {
-    const MAIN: Namespace<'static> = Namespace("/");
+    pub(crate) const MAIN: Namespace<'static> = Namespace("/");
+
+    /// A namespace of the server's own; see [`is_namespace`].
+    #[cfg(test)]
+    pub(crate) fn of(name: &'a str) -> Self {
+        Self(name)
+    }
 
     /// Whether this is `/`, with or without a query.
     pub(crate) fn is_main(self) -> bool {
@@ -59,7 +65,7 @@ impl<'a> Namespace<'a> {
     }
 
     /// The namespace without its query.
-    fn name(self) -> &'a str {
+    pub(crate) fn name(self) -> &'a str {
         self.0.split_once('?').map_or(self.0, |(name, _)| name)
     }
 }
@@ -153,6 +159,14 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.len() - rest.len())
 }
 
+/// Whether a server may have a namespace of that name beside `/`.
+pub(crate) fn is_namespace(name: &str) -> bool {
+    name.len() > 1
+        && name.len() <= MAX_NAMESPACE_BYTES
+        && name.starts_with('/')
+        && !name.contains(|c: char| c.is_ascii_control() || matches!(c, ',' | '?'))
+}
+
 /// The packet that lets a client into `/`. `id` is its Socket.IO id, which revision 3 does not say:
 /// there it is the session id.
 pub(crate) fn connected(revision: Revision, id: &str) -> Bytes {
@@ -164,6 +178,23 @@ pub(crate) fn connected(revision: Revision, id: &str) -> Bytes {
 
 /// The packet that ends a client's stay in `/`; the transport stays open.
 pub(crate) const DISCONNECTED: Bytes = Bytes::from_static(b"41");
+
+/// A packet made for `/`, as it is said in another namespace.
+pub(crate) fn in_namespace(packet: &[u8], namespace: &str) -> Bytes {
+    // Binary packets announce their attachments first: `451-`.
+    let binary = matches!(packet, [_, b'5' | b'6', ..]);
+    let head = if binary {
+        packet
+            .iter()
+            .position(|&byte| byte == b'-')
+            .map_or(2, |at| at + 1)
+    } else {
+        2
+    };
+    let (head, rest) = packet.split_at(head.min(packet.len()));
+    let comma: &[u8] = b",";
+    [head, namespace.as_bytes(), comma, rest].concat().into()
+}
 
 /// The packet that refuses any namespace but `/`.
 pub(crate) fn invalid_namespace(revision: Revision, namespace: Namespace<'_>) -> Bytes {

@@ -9,6 +9,7 @@ fn assembled(
     attachments: &[&'static [u8]],
 ) -> Event<'static> {
     Event::Packet(Incoming {
+        sender: Presence::main(id()),
         ack: ack.map(Cow::Borrowed),
         data: Cow::Borrowed(data),
         attachments: Some(attachments.iter().map(|part| Bytes::from(*part)).collect()),
@@ -81,7 +82,7 @@ fn what_is_too_large_is_dropped_and_told() {
         ..Limits::default()
     };
     let (mut client, link) = Client::socket_with(V4, false, limits);
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     let whole = Some(assembled(None, "[1]", &[&[0; 3], &[0; 4]]));
     client.says(link, "452-[1]");
     assert_eq!(client.sends(link, &[0; 3]), None);
@@ -90,6 +91,7 @@ fn what_is_too_large_is_dropped_and_told() {
     client.says(link, "452-3[1]");
     assert_eq!(client.sends(link, &[0; 5]), None);
     let too_large = Event::TooLarge {
+        sender: Presence::main(id()),
         ack: Some("3".to_owned()),
         data: "[1]".to_owned(),
         announced: 2,

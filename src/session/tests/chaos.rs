@@ -103,7 +103,7 @@ impl World {
             Wire::Engine(revision) => (Client::polling_with(revision, true, limits), vec![]),
         };
         if wire != Wire::Engine(V4) {
-            client.session.accept(id());
+            client.session.accept(Presence::main(id()));
         }
         Self {
             client,
@@ -191,9 +191,12 @@ impl World {
     /// What the server does with an event.
     fn act(&mut self, event: Option<&Event<'_>>) {
         match event {
-            Some(Event::Connect) => {
+            Some(Event::Connect { namespace, .. }) if !namespace.is_main() => {
+                self.client.session.reject(*namespace);
+            }
+            Some(Event::Connect { .. }) => {
                 assert!(!self.connected);
-                self.client.session.accept(id());
+                self.client.session.accept(Presence::main(id()));
                 self.connected = true;
             }
             Some(Event::Leave(left)) => {

@@ -3,7 +3,12 @@
 use super::*;
 
 fn event<'a>(ack: Option<&'a str>, data: &'a str) -> Event<'a> {
+    event_of(id(), ack, data)
+}
+
+fn event_of<'a>(sender: PeerId, ack: Option<&'a str>, data: &'a str) -> Event<'a> {
     Event::Packet(Incoming {
+        sender: Presence::main(sender),
         ack: ack.map(Cow::Borrowed),
         data: Cow::Borrowed(data),
         attachments: None,
@@ -13,7 +18,7 @@ fn event<'a>(ack: Option<&'a str>, data: &'a str) -> Event<'a> {
 #[test]
 fn revision_3_is_let_in_unasked() {
     let mut client = Client::polling_with(V3, false, Limits::default());
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     assert_eq!(
         text(client.session.first_answer(false)),
         format!(
@@ -21,7 +26,7 @@ fn revision_3_is_let_in_unasked() {
         )
     );
     let (mut client, link) = Client::socket_with(V3, false, Limits::default());
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     let open =
         format!(r#"0{{"sid":"{SID}","upgrades":[],"pingInterval":25000,"pingTimeout":20000}}"#);
     assert_eq!(client.hears(link), [&*open, "40"]);
@@ -39,9 +44,9 @@ fn revision_4_asks_to_be_let_in() {
     );
     let ticket = client.gets();
     assert_eq!(client.answer(ticket), None);
-    assert_eq!(client.posts("40"), Some(Event::Connect));
+    assert_eq!(client.posts("40"), Some(CONNECT));
     assert_eq!(client.session.peer(), None, "not until it is accepted");
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     assert_eq!(client.session.peer(), Some(id()));
     let connected = r#"40{"sid":"v9uLaHT8O3Ftv6nyAAAK"}"#;
     assert_eq!(client.answer(ticket).unwrap(), connected);
@@ -53,8 +58,8 @@ fn revision_4_asks_to_be_let_in() {
             r#"0{{"sid":"{SID}","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
         )]
     );
-    assert_eq!(client.says(link, "40"), Some(Event::Connect));
-    client.session.accept(id());
+    assert_eq!(client.says(link, "40"), Some(CONNECT));
+    client.session.accept(Presence::main(id()));
     assert_eq!(client.hears(link), [connected]);
 }
 
@@ -63,7 +68,7 @@ fn plain_json_is_told_who_it_is() {
     let open = |limits: &_, now| Session::json(limits, now).0;
     let mut client = Client::new(open, Limits::default());
     assert!(client.hears(Link::FIRST).is_empty());
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     assert_eq!(
         client.hears(Link::FIRST),
         [
@@ -76,7 +81,12 @@ fn plain_json_is_told_who_it_is() {
 fn revision_4_may_bring_an_object_as_auth() {
     for auth in [r#"40{"token":"x"}"#, "40{}", r#"40/?a=b,{"token":"x"}"#] {
         let mut client = Client::polling_with(V4, false, Limits::default());
-        assert_eq!(client.posts(auth), Some(Event::Connect), "{auth}");
+        let object = auth.find('{').and_then(|at| auth.get(at..));
+        let Some(Event::Connect { namespace, auth }) = client.posts(auth) else {
+            panic!("{auth}");
+        };
+        assert!(namespace.is_main());
+        assert_eq!(auth, object);
     }
     for auth in [r#"40"x""#, "40[]", "401", "40null", "40{", "40{}x"] {
         let mut client = Client::polling_with(V4, false, Limits::default());
@@ -100,9 +110,10 @@ fn a_second_connect_ends_revision_4_only() {
 }
 
 #[test]
-fn other_namespaces_do_not_exist() {
+fn a_namespace_that_does_not_exist_is_refused() {
     let (mut client, link) = Client::socket(V3);
-    assert_eq!(client.says(link, "40/nope?x=1,"), None);
+    assert_eq!(client.says(link, "40/nope?x=1,"), asks("/nope?x=1", None));
+    client.session.reject(Namespace::of("/nope?x=1"));
     assert_eq!(client.hears(link), [r#"44/nope,"Invalid namespace""#]);
     assert_eq!(client.session.peer(), Some(id()));
     // Nobody is there, so nobody hears.
@@ -113,16 +124,99 @@ fn other_namespaces_do_not_exist() {
 
     let (mut client, link) = Client::socket_with(V4, false, Limits::default());
     client.hears(link);
-    assert_eq!(client.says(link, "40/nope,"), None);
+    assert_eq!(client.says(link, "40/nope,"), asks("/nope", None));
+    client.session.reject(Namespace::of("/nope"));
     assert_eq!(
         client.hears(link),
         [r#"44/nope,{"message":"Invalid namespace"}"#]
     );
     assert_eq!(client.due(), Some(seconds(10)), "still to connect");
-    assert_eq!(client.says(link, "40"), Some(Event::Connect));
-    client.session.accept(id());
+    assert_eq!(client.says(link, "40"), Some(CONNECT));
+    client.session.accept(Presence::main(id()));
     assert_eq!(client.says(link, r#"42/nope,["message",{}]"#), None);
     assert_eq!(client.ending(), Some(CloseReason::ProtocolError));
+}
+
+/// A client that is in `/` and in `/news` besides.
+fn in_two(revision: Revision) -> (Client, Link, Presence) {
+    let (mut client, link) = Client::socket(revision);
+    assert_eq!(client.says(link, "40/news,"), asks("/news", None));
+    let news = Presence {
+        id: "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap(),
+        namespace: Some("/news".into()),
+    };
+    client.session.accept(news.clone());
+    (client, link, news)
+}
+
+fn asks<'a>(namespace: &'a str, auth: Option<&'a str>) -> Option<Event<'a>> {
+    let namespace = Namespace::of(namespace);
+    Some(Event::Connect { namespace, auth })
+}
+
+#[test]
+fn a_client_is_another_peer_in_each_namespace() {
+    for (revision, welcome) in [
+        (V3, "40/news,"),
+        (V4, r#"40/news,{"sid":"Ik6zh4tSUb3YbFHIAAAD"}"#),
+    ] {
+        let (mut client, link, news) = in_two(revision);
+        assert_eq!(client.hears(link), [welcome]);
+        assert_eq!(client.session.peer(), Some(id()));
+        for (packet, sender) in [
+            (r#"42/news,7["x"]"#, news.clone()),
+            (r#"427["x"]"#, Presence::main(id())),
+        ] {
+            let expected = Event::Packet(Incoming {
+                sender,
+                ack: Some("7".into()),
+                data: r#"["x"]"#.into(),
+                attachments: None,
+            });
+            assert_eq!(client.says(link, packet), Some(expected));
+        }
+        assert_eq!(client.says(link, "41/news,"), Some(Event::Leave(news.id)));
+        assert_eq!(client.says(link, "41/news,"), None);
+        assert_eq!(client.session.peer(), Some(id()));
+        assert_eq!(client.says(link, "40/news,"), asks("/news", None));
+        assert_eq!(client.ending(), None);
+    }
+}
+
+#[test]
+fn a_second_connect_to_a_namespace_ends_revision_4_only() {
+    let (mut client, link, _) = in_two(V3);
+    assert_eq!(client.says(link, "40/news,"), None);
+    assert_eq!(client.ending(), None);
+    let (mut client, link, _) = in_two(V4);
+    assert_eq!(client.says(link, "40/news,"), None);
+    assert_eq!(client.ending(), Some(CloseReason::ProtocolError));
+}
+
+#[test]
+fn a_kick_is_said_in_every_namespace() {
+    let (mut client, link, _) = in_two(V4);
+    client.hears(link);
+    client.session.close(CloseReason::Kicked);
+    let close = format!("close: {}", CloseReason::Kicked);
+    assert_eq!(client.hears(link), ["41", "41/news,", &*close]);
+}
+
+#[test]
+fn bare_engine_io_hands_out_messages_as_they_come() {
+    for revision in [V3, V4] {
+        let open = |limits: &_, now| Session::polling(revision, &sid(), false, limits, now).bare();
+        let mut client = Client::new(open, Limits::default());
+        let heartbeat = if revision == V3 { 45 } else { 25 };
+        assert_eq!(client.due(), Some(seconds(heartbeat)), "no connect timeout");
+        assert_eq!(client.posts("4hello"), Some(Event::BareText("hello")));
+        assert_eq!(client.posts("40"), Some(Event::BareText("0")));
+        let binary = if revision == V3 { "b4AQID" } else { "bAQID" };
+        let bytes = vec![1, 2, 3].into();
+        assert_eq!(client.posts(binary), Some(Event::BareBinary(bytes)));
+        assert_eq!(client.posts("abc"), None);
+        assert_eq!(client.ending(), Some(CloseReason::ProtocolError));
+    }
 }
 
 #[test]
@@ -152,12 +246,13 @@ fn who_leaves_may_come_back_as_another() {
         assert_eq!(client.says(link, "41"), None, "left already");
         assert_eq!(client.ending(), None);
 
-        assert_eq!(client.says(link, "40"), Some(Event::Connect));
+        assert_eq!(client.says(link, "40"), Some(CONNECT));
         let other: PeerId = "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap();
-        client.session.accept(other);
+        client.session.accept(Presence::main(other));
         assert_eq!(client.session.peer(), Some(other));
         assert_eq!(client.hears(link).len(), 1);
-        assert_eq!(client.says(link, "42[1]"), Some(event(None, "[1]")));
+        let said = event_of(other, None, "[1]");
+        assert_eq!(client.says(link, "42[1]"), Some(said));
         assert_eq!(client.says(link, "41"), Some(Event::Leave(other)));
     }
 }
@@ -175,7 +270,13 @@ fn events_are_handed_on_as_they_came() {
         assert_eq!(client.posts(&acked), Some(event(Some("12"), data)));
     }
     let (mut client, link) = Client::json();
-    assert_eq!(client.says(link, "40"), Some(Event::Json("40")));
+    assert_eq!(
+        client.says(link, "40"),
+        Some(Event::Json {
+            sender: id(),
+            text: "40"
+        })
+    );
 }
 
 #[test]
@@ -212,9 +313,9 @@ fn what_nobody_waits_for_is_no_error() {
 #[test]
 fn nobody_becomes_a_peer_after_the_end() {
     let mut client = Client::polling_with(V4, false, Limits::default());
-    assert_eq!(client.posts("40"), Some(Event::Connect));
+    assert_eq!(client.posts("40"), Some(CONNECT));
     client.session.close(CloseReason::Kicked);
-    client.session.accept(id());
+    client.session.accept(Presence::main(id()));
     assert_eq!(client.session.peer(), None);
     assert_eq!(
         client.session.take_ending(),

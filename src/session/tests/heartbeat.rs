@@ -153,8 +153,8 @@ fn who_never_connects_is_let_go() {
 fn who_has_connected_in_time_is_not_asked_again() {
     let (mut client, link) = Client::socket_with(V4, false, Limits::default());
     client.at(just_before(10));
-    assert_eq!(client.says(link, "40"), Some(Event::Connect));
-    client.session.accept(id());
+    assert_eq!(client.says(link, "40"), Some(CONNECT));
+    client.session.accept(Presence::main(id()));
     assert_eq!(client.due(), Some(seconds(25)));
     assert_eq!(client.says(link, "41"), Some(Event::Leave(id())));
     assert_eq!(client.due(), Some(seconds(25)));
