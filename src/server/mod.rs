@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod custom;
 mod dispatch;
+mod drive;
 mod environment;
 mod namespace;
 mod peer;
@@ -21,6 +22,7 @@ use std::time::Instant;
 pub use builder::Builder;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
+pub(crate) use drive::Step;
 pub use environment::Variable;
 pub use namespace::{Ack, AppEvent, Hello, Namespace};
 pub use peer::Peer;
@@ -191,6 +193,11 @@ impl PeerData {
             }
         }
         members.len()
+    }
+
+    /// Where the server is to be mounted.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.inner.settings.paths
     }
 
     fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
