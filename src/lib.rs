@@ -23,5 +23,5 @@ pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
 #[cfg(feature = "tower")]
 pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
-pub use server::{Builder, CustomEvent, PeerData, Variable, Verdict};
+pub use server::{Builder, CustomEvent, Handshake, PeerData, Variable, Verdict};
 pub use signal::Signal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::custom::CustomHook;
+use super::edge::{Edge, EdgeSettings};
 use super::{CustomEvent, PeerData, Settings, Verdict};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -42,6 +43,7 @@ const DEFAULT_JSON_PATH: &str = "/peer-data";
 pub struct Builder {
     path: String,
     json_path: String,
+    pub(super) edge: EdgeSettings,
     limits: Limits,
     outbox: Option<usize>,
     expose_session_ids: bool,
@@ -56,6 +58,7 @@ impl Default for Builder {
         Self {
             path: DEFAULT_PATH.to_owned(),
             json_path: DEFAULT_JSON_PATH.to_owned(),
+            edge: EdgeSettings::default(),
             limits: Limits::default(),
             outbox: None,
             expose_session_ids: false,
@@ -247,10 +250,12 @@ impl Builder {
         }
         Ok(Settings {
             paths,
+            edge: self.edge.check()?,
             limits: Arc::new(limits),
             expose_session_ids: self.expose_session_ids,
             reference_compat: self.reference_compat,
             custom: self.custom,
+            keep_handshakes: false,
         })
     }
 }
@@ -262,10 +267,12 @@ impl Default for Settings {
                 engine: DEFAULT_PATH.to_owned(),
                 json: DEFAULT_JSON_PATH.to_owned(),
             },
+            edge: Edge::default(),
             limits: Arc::default(),
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            keep_handshakes: false,
         }
     }
 }

@@ -6,7 +6,9 @@ mod client;
 mod connection;
 mod custom;
 mod dispatch;
+mod edge;
 mod environment;
+mod handshake;
 mod polling;
 mod request;
 mod sweeper;
@@ -19,6 +21,7 @@ pub use builder::Builder;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub use environment::Variable;
+pub use handshake::Handshake;
 pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::{SocketTask, Task};
 
@@ -32,6 +35,7 @@ use crate::wire::intent::Paths;
 use crate::wire::notice;
 use client::Client;
 use custom::CustomHook;
+use edge::Edge;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -66,10 +70,13 @@ struct Inner {
 /// What the builder has settled.
 struct Settings {
     paths: Paths,
+    edge: Edge,
     limits: Arc<Limits>,
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    /// Whether a hook wants to know of the requests that open sessions.
+    keep_handshakes: bool,
 }
 
 impl PeerData {
@@ -170,9 +177,14 @@ impl PeerData {
         members.len()
     }
 
-    fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
+    fn register(
+        &self,
+        sid: SessionId,
+        session: Session,
+        handshake: Option<Box<Handshake>>,
+    ) -> Arc<Client> {
         let due = session.poll_timeout();
-        let peer = Client::new(sid, session);
+        let peer = Client::new(sid, session, handshake);
         self.inner
             .sessions
             .lock(&sid)

@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 
 use super::polling::{Dress, PollFuture, Post};
-use super::{Connection, PeerData};
+use super::{Connection, Handshake, PeerData};
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Format, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
+use crate::wire::intent::{Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
 use crate::wire::reply::{Refusal, Reply};
+use crate::wire::script::Script;
 
 /// A request, read: what is left is moving bytes.
 #[derive(Debug)]
@@ -34,49 +35,84 @@ pub(crate) struct SocketTask {
     server: PeerData,
     target: SocketTarget,
     pub(crate) handshake: SocketHandshake,
+    /// What opened the session, if this does and a hook wants to know of it.
+    request: Option<Box<Handshake>>,
 }
 
 impl PeerData {
-    /// Reads a request. Nothing is kept of it but what its answer needs.
+    /// Reads a request. Nothing is kept of it but what its answer needs, and what a hook wants.
     pub(crate) fn task(&self, mount: Mount, head: &Head<'_>) -> Task {
-        let known = |sid: &SessionId| self.known(sid);
-        let intent = self.inner.settings.paths.read(mount, head, known);
-        let origin = || head.header("origin").map(str::to_owned);
-        match intent {
-            Intent::Elsewhere => Task::Elsewhere,
-            Intent::Answer(reply) => Task::Answer(reply.allow_origin(origin().as_deref())),
+        let settings = &self.inner.settings;
+        let Some(door) = settings.paths.door(mount, head.path) else {
+            return Task::Elsewhere;
+        };
+        if !settings.edge.admits(head) {
+            // What is refused to one page may be another's: a cache must tell them apart.
+            return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
+        }
+        let dress = |sid: Option<&SessionId>, jsonp| Dress {
+            origin: head.header("origin").map(str::to_owned),
+            jsonp,
+            cookie: sid.and_then(|sid| settings.edge.cookie(sid)),
+        };
+        match door.read(head, |sid| self.known(sid)) {
+            Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
+            Intent::Script => Task::Answer(self.script(head)),
             Intent::Open { revision, format } => {
-                Task::Answer(self.open_polling(revision, format, origin()))
+                let handshake = self.handshake(head, format.jsonp.is_some());
+                // Without a runtime there is no timer that could end the session.
+                let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
+                    return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
+                };
+                let dress = dress(Some(&sid), format.jsonp);
+                Task::Answer(self.open_polling(revision, &sid, format.base64, handshake, &dress))
             }
             Intent::Poll { sid, format } => match self.session(&sid) {
-                Some(peer) => match PollFuture::open(self, peer, format, origin()) {
+                Some(peer) => match PollFuture::open(self, peer, dress(Some(&sid), format.jsonp)) {
                     Ok(poll) => Task::Poll(poll),
                     Err(reply) => Task::Answer(reply),
                 },
-                None => Self::unknown(origin()),
+                None => Task::Answer(dress(None, None).refuse(Refusal::SessionUnknown)),
             },
             Intent::Post {
                 sid,
                 content,
                 length,
-            } => match self.session(&sid) {
-                Some(peer) => Task::Post(Post::new(self, peer, content, length, origin())),
-                None => Self::unknown(origin()),
-            },
+            } => {
+                let dress = dress(Some(&sid), None);
+                match self.session(&sid) {
+                    Some(peer) => Task::Post(Post::new(self, peer, content, length, dress)),
+                    None => Task::Answer(dress.refuse(Refusal::SessionUnknown)),
+                }
+            }
             Intent::Socket { target, handshake } => Task::Socket(SocketTask {
                 server: self.clone(),
                 target,
                 handshake,
+                request: match target {
+                    SocketTarget::Open { .. } | SocketTarget::Json => self.handshake(head, false),
+                    SocketTarget::Upgrade { .. } => None,
+                },
             }),
         }
     }
 
-    fn unknown(origin: Option<String>) -> Task {
-        let dress = Dress {
-            origin,
-            jsonp: None,
-        };
-        Task::Answer(dress.refuse(Refusal::SessionUnknown))
+    fn handshake(&self, head: &Head<'_>, jsonp: bool) -> Option<Box<Handshake>> {
+        let settings = &self.inner.settings;
+        settings
+            .keep_handshakes
+            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)))
+    }
+
+    /// Unlike all other answers this one is kept by caches, which must know that it depends on the
+    /// origin even where there is none.
+    fn script(&self, head: &Head<'_>) -> Reply {
+        let script = self.inner.settings.edge.script.as_ref();
+        let reply = Script::answer(script, head);
+        match head.header("origin") {
+            None => reply.allow_origin(None).with("vary", "Origin"),
+            origin => reply.allow_origin(origin),
+        }
     }
 
     fn known(&self, sid: &SessionId) -> Option<Known> {
@@ -92,18 +128,17 @@ impl PeerData {
         Some(Known { revision, polling })
     }
 
-    fn open_polling(&self, revision: Revision, format: Format, origin: Option<String>) -> Reply {
-        let dress = Dress {
-            origin,
-            jsonp: format.jsonp,
-        };
+    fn open_polling(
+        &self,
+        revision: Revision,
+        sid: &SessionId,
+        base64: bool,
+        handshake: Option<Box<Handshake>>,
+        dress: &Dress,
+    ) -> Reply {
         let limits = &self.inner.settings.limits;
-        // Without a runtime there is no timer that could end the session.
-        let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
-            return dress.refuse(Refusal::Unavailable);
-        };
-        let session = Session::polling(revision, &sid, format.base64, limits, Instant::now());
-        let peer = self.register(sid, session);
+        let session = Session::polling(revision, sid, base64, limits, Instant::now());
+        let peer = self.register(*sid, session, handshake);
         if revision == Revision::V3 {
             self.connect(&peer);
         }
@@ -115,7 +150,12 @@ impl PeerData {
 impl SocketTask {
     /// The connection is upgraded. `None`: its session is gone.
     pub(crate) fn start(self) -> Option<Connection> {
-        let Self { server, target, .. } = self;
+        let Self {
+            server,
+            target,
+            request,
+            ..
+        } = self;
         let limits = Arc::clone(&server.inner.settings.limits);
         let now = Instant::now();
         let (session, link, sid, connects) = match target {
@@ -138,7 +178,7 @@ impl SocketTask {
                 (session, link, SessionId::random().ok()?, true)
             }
         };
-        let peer = server.register(sid, session);
+        let peer = server.register(sid, session, request);
         if connects {
             server.connect(&peer);
         }
