@@ -26,6 +26,7 @@ pub use limits::Limits;
 #[cfg(feature = "tower")]
 pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
 pub use server::{
-    Ack, AppEvent, Builder, CustomEvent, Hello, Namespace, Peer, PeerData, Variable, Verdict,
+    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, Namespace, Peer, PeerData, Variable,
+    Verdict,
 };
 pub use signal::{Arguments, Placeholder, Signal};

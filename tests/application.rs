@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use peer_data_server::{Code, PeerData, PeerId, RoomId, Signal, Verdict};
+use peer_data_server::{Code, PeerId, RoomId, Signal, Verdict};
 use serde_json::{Value, json};
 use support::{Host, Packet, Peer, Polling, Revision, Wire, event, eventually, on_each_host};
 

@@ -49,6 +49,13 @@ pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Ta
                 .filter_map(|value| value.to_str().ok())
                 .for_each(show);
         },
+        each_header: &|show| {
+            for (name, value) in request.headers() {
+                if let Ok(value) = value.to_str() {
+                    show(name.as_str(), value);
+                }
+            }
+        },
     };
     server.task(mount, &head)
 }

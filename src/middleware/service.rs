@@ -132,6 +132,13 @@ where
                     .filter_map(|value| value.to_str().ok())
                     .for_each(show);
             },
+            each_header: &|show| {
+                for (name, value) in headers {
+                    if let Ok(value) = value.to_str() {
+                        show(name.as_str(), value);
+                    }
+                }
+            },
         };
         let task = self.server.task(self.mount, &head);
         match task {

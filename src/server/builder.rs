@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::custom::CustomHook;
+use super::edge::{Edge, EdgeSettings};
 use super::{AppEvent, CustomEvent, Hello, Namespace, Peer, PeerData, Settings, Verdict};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -43,6 +44,7 @@ const DEFAULT_JSON_PATH: &str = "/peer-data";
 pub struct Builder {
     path: String,
     json_path: String,
+    pub(super) edge: EdgeSettings,
     limits: Limits,
     outbox: Option<usize>,
     expose_session_ids: bool,
@@ -61,6 +63,7 @@ impl Default for Builder {
         Self {
             path: DEFAULT_PATH.to_owned(),
             json_path: DEFAULT_JSON_PATH.to_owned(),
+            edge: EdgeSettings::default(),
             limits: Limits::default(),
             outbox: None,
             expose_session_ids: false,
@@ -334,10 +337,14 @@ impl Builder {
             return Err(Error::new("namespace", format!("{name:?} {problem}")));
         }
         Ok(Settings {
+            keep_handshakes: namespaces
+                .iter()
+                .any(|namespace| namespace.on_connect.is_some()),
             namespaces,
             signaling: self.signaling,
             engine_echo: self.engine_echo,
             paths,
+            edge: self.edge.check()?,
             limits: Arc::new(limits),
             expose_session_ids: self.expose_session_ids,
             reference_compat: self.reference_compat,
@@ -353,10 +360,12 @@ impl Default for Settings {
                 engine: DEFAULT_PATH.to_owned(),
                 json: DEFAULT_JSON_PATH.to_owned(),
             },
+            edge: Edge::default(),
             limits: Arc::default(),
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            keep_handshakes: false,
             namespaces: vec![Namespace::new("/")],
             signaling: true,
             engine_echo: false,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Mutex as TurnLock;
 
+use super::Handshake;
 use super::batch;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
@@ -19,6 +20,8 @@ pub(crate) struct Client {
     pub(super) sid: SessionId,
     pub(super) wire: Wire,
     pub(super) slot: Slot,
+    /// The request that opened the session, if a hook wants to know of it.
+    pub(super) handshake: Option<Box<Handshake>>,
     session: Mutex<Session>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
@@ -26,11 +29,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(sid: SessionId, session: Session) -> Arc<Self> {
+    pub(super) fn new(
+        sid: SessionId,
+        session: Session,
+        handshake: Option<Box<Handshake>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sid,
             wire: session.wire(),
             slot: Slot::none(),
+            handshake,
             session: Mutex::new(session),
             turn: Arc::default(),
         })
@@ -86,6 +94,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("wire", &self.wire)
+            .field("handshake", &self.handshake)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::client::Client;
 use super::custom::{CustomEvent, Verdict};
 use super::namespace::TooLarge;
-use super::{Hello, Peer, PeerData};
+use super::{Handshake, Hello, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::error::{CloseReason, Code};
 use crate::id::{PeerId, RoomId, SessionId};
@@ -118,7 +118,12 @@ impl PeerData {
             // Nobody has seen the id, and nobody will report it.
             self.inner.broker.detach(&id);
         } else if let Some(hook) = &namespace.on_connect {
-            hook(&Peer::new(self, client, presence), &Hello { auth });
+            let unknown = Handshake::default();
+            let handshake = client.handshake.as_deref().unwrap_or(&unknown);
+            hook(
+                &Peer::new(self, client, presence),
+                &Hello { handshake, auth },
+            );
         }
     }
 

@@ -1,8 +1,8 @@
 //! Settings from the environment, so that a server can be configured without code.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use super::Builder;
 use crate::error::Error;
@@ -46,6 +46,34 @@ impl Builder {
             default: "/peer-data",
             meaning: "where plain JSON WebSocket clients connect",
             apply: |builder, value| Ok(builder.json_path(value)),
+        },
+        Variable {
+            name: "PEER_DATA_ALLOWED_ORIGINS",
+            setting: "allowed_origins",
+            default: "",
+            meaning: "origins whose pages are served, with commas between; none given, all are",
+            apply: |builder, value| Ok(builder.allowed_origins(list(value))),
+        },
+        Variable {
+            name: "PEER_DATA_TRUSTED_PROXIES",
+            setting: "trusted_proxies",
+            default: "",
+            meaning: "addresses and networks of proxies to believe, with commas between",
+            apply: |builder, value| Ok(builder.trusted_proxies(list(value))),
+        },
+        Variable {
+            name: "PEER_DATA_SESSION_COOKIE",
+            setting: "session_cookie",
+            default: "",
+            meaning: "a cookie to set to the session id, for load balancers",
+            apply: |builder, value| Ok(builder.session_cookie(value)),
+        },
+        Variable {
+            name: "PEER_DATA_CLIENT_SCRIPT",
+            setting: "client_script",
+            default: "",
+            meaning: "the file to serve as socket.io.js",
+            apply: |builder, value| Ok(builder.client_script(file(value)?)),
         },
         Variable {
             name: "PEER_DATA_PING_INTERVAL_MS",
@@ -185,6 +213,15 @@ impl Builder {
     }
 }
 
+/// What stands between commas.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim)
+}
+
+fn file(path: &str) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{path:?} cannot be read: {error}"))
+}
+
 fn millis(value: &str) -> Result<Duration, String> {
     let millis = value.parse();
     millis
@@ -238,6 +275,7 @@ mod tests {
             ("PEER_DATA_PING_INTERVAL_MS", "soon"),
             ("PEER_DATA_OUTBOX_BYTES", "-1"),
             ("PEER_DATA_REFERENCE_COMPAT", "maybe"),
+            ("PEER_DATA_CLIENT_SCRIPT", "/no/such/file.js"),
         ] {
             let error = read(name, value).unwrap_err();
             assert_eq!(error.subject(), name);
@@ -251,6 +289,9 @@ mod tests {
             ("PEER_DATA_PING_INTERVAL_MS", "0"),
             ("PEER_DATA_PATH", "relative"),
             ("PEER_DATA_OUTBOX_BYTES", "1"),
+            ("PEER_DATA_ALLOWED_ORIGINS", "https://o.test,*"),
+            ("PEER_DATA_TRUSTED_PROXIES", "10.0.0.0/8, proxy.test"),
+            ("PEER_DATA_SESSION_COOKIE", "a b"),
         ] {
             let error = read(name, value).unwrap().build().unwrap_err();
             assert_eq!(error.subject(), name);

@@ -7,7 +7,9 @@ mod connection;
 mod custom;
 mod dispatch;
 mod drive;
+mod edge;
 mod environment;
+mod handshake;
 mod namespace;
 mod peer;
 mod polling;
@@ -24,6 +26,7 @@ pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub(crate) use drive::Step;
 pub use environment::Variable;
+pub use handshake::Handshake;
 pub use namespace::{Ack, AppEvent, Hello, Namespace};
 pub use peer::Peer;
 pub(crate) use polling::{PollFuture, Post};
@@ -39,6 +42,7 @@ use crate::wire::intent::Paths;
 use crate::wire::notice;
 use client::Client;
 use custom::CustomHook;
+use edge::Edge;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -75,10 +79,13 @@ struct Inner {
 /// What the builder has settled.
 struct Settings {
     paths: Paths,
+    edge: Edge,
     limits: Arc<Limits>,
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    /// Whether a hook wants to know of the requests that open sessions.
+    keep_handshakes: bool,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     /// Off: a `message` is an event like any other.
@@ -200,14 +207,19 @@ impl PeerData {
         &self.inner.settings.paths
     }
 
-    fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
+    fn register(
+        &self,
+        sid: SessionId,
+        session: Session,
+        handshake: Option<Box<Handshake>>,
+    ) -> Arc<Client> {
         let session = if self.inner.settings.engine_echo {
             session.bare()
         } else {
             session
         };
         let due = session.poll_timeout();
-        let peer = Client::new(sid, session);
+        let peer = Client::new(sid, session, handshake);
         self.inner
             .sessions
             .lock(&sid)

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::client::Client;
-use super::{Peer, PeerData};
+use super::{Handshake, Peer, PeerData};
 use crate::error::{Code, Error};
 use crate::session::Presence;
 use crate::signal::{self, Arguments, Signal};
@@ -85,10 +85,18 @@ impl fmt::Debug for Namespace {
 /// What a client said of itself when it connected.
 #[derive(Debug)]
 pub struct Hello<'a> {
+    pub(super) handshake: &'a Handshake,
     pub(super) auth: Option<&'a str>,
 }
 
-impl Hello<'_> {
+impl<'a> Hello<'a> {
+    /// The request that opened its session: headers, query, address. It is kept for as long as the
+    /// session, in servers that have an `on_connect` hook.
+    #[must_use]
+    pub fn handshake(&self) -> &'a Handshake {
+        self.handshake
+    }
+
     /// The `auth` of a socket.io-client 3 or 4 as JSON: always an object, `{}` if there was none.
     #[must_use]
     pub fn auth_json(&self) -> &str {

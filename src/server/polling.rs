@@ -14,7 +14,7 @@ use super::client::Client;
 use crate::error::CloseReason;
 use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Content, Format};
+use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
 use crate::wire::{jsonp, payload};
 
@@ -23,6 +23,8 @@ use crate::wire::{jsonp, payload};
 pub(super) struct Dress {
     pub(super) origin: Option<String>,
     pub(super) jsonp: Option<String>,
+    /// What to set of a cookie.
+    pub(super) cookie: Option<String>,
 }
 
 impl Dress {
@@ -35,6 +37,15 @@ impl Dress {
             ),
             _ if payload.binary => Reply::new(200, "application/octet-stream", payload.body),
             _ => Reply::new(200, "text/plain; charset=UTF-8", payload.body),
+        };
+        self.dress(reply)
+    }
+
+    /// An answer within a session is one client's and one moment's.
+    fn dress(&self, reply: Reply) -> Reply {
+        let reply = match &self.cookie {
+            Some(cookie) => reply.with("set-cookie", &**cookie),
+            None => reply,
         };
         reply.uncached().allow_origin(self.origin.as_deref())
     }
@@ -64,14 +75,7 @@ pub(crate) struct PollFuture {
 }
 
 impl PollFuture {
-    pub(super) fn open(
-        server: &PeerData,
-        peer: Arc<Client>,
-        format: Format,
-        origin: Option<String>,
-    ) -> Result<Self, Reply> {
-        let jsonp = format.jsonp;
-        let dress = Dress { origin, jsonp };
+    pub(super) fn open(server: &PeerData, peer: Arc<Client>, dress: Dress) -> Result<Self, Reply> {
         let opened = peer.with(Session::open_poll);
         // A second poll has ended the session.
         server.settle(&peer);
@@ -95,7 +99,10 @@ impl Future for PollFuture {
         let answer = self
             .peer
             .with(|session| session.poll_answer(self.ticket, base64, cx.waker()));
-        answer.map(|answer| self.dress.answer(answer))
+        answer.map(|answer| match answer {
+            Ok(answer) => self.dress.answer(answer),
+            Err(refused) => self.dress.refuse(refused),
+        })
     }
 }
 
@@ -125,15 +132,11 @@ impl Post {
         peer: Arc<Client>,
         content: Content,
         length: Option<u64>,
-        origin: Option<String>,
+        dress: Dress,
     ) -> Self {
         let revision = match peer.wire {
             Wire::Engine(revision) => revision,
             Wire::Json => Revision::V4,
-        };
-        let dress = Dress {
-            origin,
-            jsonp: None,
         };
         Self {
             server: server.clone(),
@@ -169,9 +172,7 @@ impl Post {
         self.server.settle(&self.peer);
         self.complete = true;
         match outcome {
-            Ok(()) => Reply::new(200, "text/html", "ok")
-                .uncached()
-                .allow_origin(self.dress.origin.as_deref()),
+            Ok(()) => self.dress.dress(Reply::new(200, "text/html", "ok")),
             Err(refusal) => self.dress.refuse(refusal),
         }
     }

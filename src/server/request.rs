@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 
 use super::polling::{Dress, PollFuture, Post};
-use super::{Connection, PeerData};
+use super::{Connection, Handshake, PeerData};
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Format, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
+use crate::wire::intent::{Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
 use crate::wire::reply::{Refusal, Reply};
+use crate::wire::script::Script;
 
 /// A request, read: what is left is moving bytes.
 #[derive(Debug)]
@@ -32,51 +33,116 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct SocketTask {
     server: PeerData,
-    target: SocketTarget,
+    opening: Opening,
     pub(crate) handshake: SocketHandshake,
 }
 
+/// What a websocket is for. One that opens a session carries the request that did, if a hook wants
+/// to know of it.
+#[derive(Debug)]
+enum Opening {
+    Probe(Connection),
+    Engine(Revision, bool, Option<Box<Handshake>>),
+    Json(Option<Box<Handshake>>),
+}
+
 impl PeerData {
-    /// Reads a request. Nothing is kept of it but what its answer needs.
+    /// Reads a request. Nothing is kept of it but what its answer needs, and what a hook wants.
     pub(crate) fn task(&self, mount: Mount, head: &Head<'_>) -> Task {
-        let known = |sid: &SessionId| self.known(sid);
-        let intent = self.inner.settings.paths.read(mount, head, known);
-        let origin = || head.header("origin").map(str::to_owned);
-        match intent {
-            Intent::Elsewhere => Task::Elsewhere,
-            Intent::Answer(reply) => Task::Answer(reply.allow_origin(origin().as_deref())),
+        let settings = &self.inner.settings;
+        let Some(door) = settings.paths.door(mount, head.path) else {
+            return Task::Elsewhere;
+        };
+        if !settings.edge.admits(head) {
+            // What is refused to one page may be another's: a cache must tell them apart.
+            return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
+        }
+        let dress = |sid: Option<&SessionId>, jsonp| Dress {
+            origin: head.header("origin").map(str::to_owned),
+            jsonp,
+            cookie: sid.and_then(|sid| settings.edge.cookie(sid)),
+        };
+        match door.read(head, |sid| self.known(sid)) {
+            Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
+            Intent::Script => Task::Answer(self.script(head)),
             Intent::Open { revision, format } => {
-                Task::Answer(self.open_polling(revision, format, origin()))
+                let handshake = self.handshake(head, format.jsonp.is_some());
+                // Without a runtime there is no timer that could end the session.
+                let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
+                    return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
+                };
+                let dress = dress(Some(&sid), format.jsonp);
+                Task::Answer(self.open_polling(revision, &sid, format.base64, handshake, &dress))
             }
             Intent::Poll { sid, format } => match self.session(&sid) {
-                Some(peer) => match PollFuture::open(self, peer, format, origin()) {
+                Some(peer) => match PollFuture::open(self, peer, dress(Some(&sid), format.jsonp)) {
                     Ok(poll) => Task::Poll(poll),
                     Err(reply) => Task::Answer(reply),
                 },
-                None => Self::unknown(origin()),
+                None => Task::Answer(dress(None, None).refuse(Refusal::SessionUnknown)),
             },
             Intent::Post {
                 sid,
                 content,
                 length,
-            } => match self.session(&sid) {
-                Some(peer) => Task::Post(Post::new(self, peer, content, length, origin())),
-                None => Self::unknown(origin()),
-            },
-            Intent::Socket { target, handshake } => Task::Socket(SocketTask {
-                server: self.clone(),
-                target,
-                handshake,
-            }),
+            } => {
+                let dress = dress(Some(&sid), None);
+                match self.session(&sid) {
+                    Some(peer) => Task::Post(Post::new(self, peer, content, length, dress)),
+                    None => Task::Answer(dress.refuse(Refusal::SessionUnknown)),
+                }
+            }
+            Intent::Socket { target, handshake } => {
+                let opening = match target {
+                    SocketTarget::Upgrade { sid, base64 } => match self.probe(&sid, base64) {
+                        Some(connection) => Opening::Probe(connection),
+                        None => {
+                            let reply = dress(None, None).refuse(Refusal::SessionUnknown);
+                            return Task::Answer(reply);
+                        }
+                    },
+                    SocketTarget::Open { revision, base64 } => {
+                        Opening::Engine(revision, base64, self.handshake(head, false))
+                    }
+                    SocketTarget::Json => Opening::Json(self.handshake(head, false)),
+                };
+                Task::Socket(SocketTask {
+                    server: self.clone(),
+                    opening,
+                    handshake,
+                })
+            }
         }
     }
 
-    fn unknown(origin: Option<String>) -> Task {
-        let dress = Dress {
-            origin,
-            jsonp: None,
-        };
-        Task::Answer(dress.refuse(Refusal::SessionUnknown))
+    /// A websocket that wants to take over a session. It is known to the session before the
+    /// client hears that it may go on, so that what the client asks for next comes after it.
+    fn probe(&self, sid: &SessionId, base64: bool) -> Option<Connection> {
+        let peer = self.session(sid)?;
+        let (link, due) = peer.with(|session| {
+            let link = session.open_probe(base64, Instant::now());
+            (link, session.poll_timeout())
+        });
+        self.schedule(&peer, due);
+        Some(Connection::new(self.clone(), peer, link))
+    }
+
+    fn handshake(&self, head: &Head<'_>, jsonp: bool) -> Option<Box<Handshake>> {
+        let settings = &self.inner.settings;
+        settings
+            .keep_handshakes
+            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)))
+    }
+
+    /// Unlike all other answers this one is kept by caches, which must know that it depends on the
+    /// origin even where there is none.
+    fn script(&self, head: &Head<'_>) -> Reply {
+        let script = self.inner.settings.edge.script.as_ref();
+        let reply = Script::answer(script, head);
+        match head.header("origin") {
+            None => reply.allow_origin(None).with("vary", "Origin"),
+            origin => reply.allow_origin(origin),
+        }
     }
 
     fn known(&self, sid: &SessionId) -> Option<Known> {
@@ -98,18 +164,17 @@ impl PeerData {
         Some(Known { revision, polling })
     }
 
-    fn open_polling(&self, revision: Revision, format: Format, origin: Option<String>) -> Reply {
-        let dress = Dress {
-            origin,
-            jsonp: format.jsonp,
-        };
+    fn open_polling(
+        &self,
+        revision: Revision,
+        sid: &SessionId,
+        base64: bool,
+        handshake: Option<Box<Handshake>>,
+        dress: &Dress,
+    ) -> Reply {
         let limits = &self.inner.settings.limits;
-        // Without a runtime there is no timer that could end the session.
-        let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
-            return dress.refuse(Refusal::Unavailable);
-        };
-        let session = Session::polling(revision, &sid, format.base64, limits, Instant::now());
-        let peer = self.register(sid, session);
+        let session = Session::polling(revision, sid, base64, limits, Instant::now());
+        let peer = self.register(*sid, session, handshake);
         if revision == Revision::V3 {
             self.connect_unasked(&peer);
         }
@@ -121,30 +186,24 @@ impl PeerData {
 impl SocketTask {
     /// The connection is upgraded. `None`: its session is gone.
     pub(crate) fn start(self) -> Option<Connection> {
-        let Self { server, target, .. } = self;
+        let Self {
+            server, opening, ..
+        } = self;
         let limits = Arc::clone(&server.inner.settings.limits);
         let now = Instant::now();
-        let (session, link, sid, connects) = match target {
-            SocketTarget::Upgrade { sid, base64 } => {
-                let peer = server.session(&sid)?;
-                let (link, due) = peer.with(|session| {
-                    let link = session.open_probe(base64, now);
-                    (link, session.poll_timeout())
-                });
-                server.schedule(&peer, due);
-                return Some(Connection::new(server, peer, link));
-            }
-            SocketTarget::Open { revision, base64 } => {
+        let (session, link, sid, connects, request) = match opening {
+            Opening::Probe(connection) => return Some(connection),
+            Opening::Engine(revision, base64, request) => {
                 let sid = SessionId::random().ok()?;
                 let (session, link) = Session::socket(revision, &sid, base64, &limits, now);
-                (session, link, sid, revision == Revision::V3)
+                (session, link, sid, revision == Revision::V3, request)
             }
-            SocketTarget::Json => {
+            Opening::Json(request) => {
                 let (session, link) = Session::json(&limits, now);
-                (session, link, SessionId::random().ok()?, true)
+                (session, link, SessionId::random().ok()?, true, request)
             }
         };
-        let peer = server.register(sid, session);
+        let peer = server.register(sid, session, request);
         if connects {
             server.connect_unasked(&peer);
         }

@@ -193,7 +193,7 @@ mod tests {
         fn stranger(&self) -> Arc<Client> {
             let limits = &self.inner.settings.limits;
             let session = Session::json(limits, self.at(Duration::ZERO)).0;
-            Client::new(SessionId::random().unwrap(), session)
+            Client::new(SessionId::random().unwrap(), session, None)
         }
 
         /// A peer of revision 3, silent since the start.
@@ -204,7 +204,7 @@ mod tests {
             let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
             let id = PeerId::random().unwrap();
             session.accept(Presence::main(id));
-            let peer = self.register(sid, session);
+            let peer = self.register(sid, session, None);
             self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
             peer
         }
@@ -453,7 +453,7 @@ mod tests {
         let sid = SessionId::random().unwrap();
         let limits = &server.inner.settings.limits;
         let (session, _) = Session::json(limits, server.at(Duration::ZERO));
-        server.register(sid, session);
+        server.register(sid, session, None);
         let over = async {
             while server.session(&sid).is_some() || server.is_turning() {
                 tokio::time::sleep(Duration::from_millis(1)).await;

@@ -141,7 +141,8 @@ impl Session {
         }
     }
 
-    /// The answer for a GET, once there is one.
+    /// The answer for a GET, once there is one; none for a client that has just moved to a
+    /// websocket and asks all the same.
     ///
     /// `base64`: this answer cannot carry binary, whatever the handshake said.
     pub(crate) fn poll_answer(
@@ -149,7 +150,7 @@ impl Session {
         ticket: Ticket,
         base64: bool,
         waker: &Waker,
-    ) -> Poll<PollAnswer> {
+    ) -> Poll<Result<PollAnswer, PollRefused>> {
         let over = match &mut self.state {
             State::Closed { reason, .. } => Some(*reason),
             State::Polling(polling) if polling.get == Some(ticket) => {
@@ -161,10 +162,13 @@ impl Session {
                 polling.get = None;
                 None
             }
-            // A websocket has taken over meanwhile.
+            // A websocket has taken over meanwhile; it was there when the client sent this GET.
+            State::Socket(link) if link.0 < ticket.0 => {
+                return Poll::Ready(Err(PollRefused::BadRequest));
+            }
             _ => {
                 let noop = [Outgoing::Text(engine::NOOP)];
-                return Poll::Ready(self.payload(&noop, base64));
+                return Poll::Ready(Ok(self.payload(&noop, base64)));
             }
         };
         // The last answer takes all that is left: no GET comes after it.
@@ -176,7 +180,7 @@ impl Session {
             None if packets.is_empty() => packets.push(Outgoing::Text(engine::NOOP)),
             None => {}
         }
-        Poll::Ready(self.payload(&packets, base64))
+        Poll::Ready(Ok(self.payload(&packets, base64)))
     }
 
     /// What is queued, as the answer to the handshake itself.

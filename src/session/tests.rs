@@ -156,7 +156,8 @@ impl Client {
     fn answer(&mut self, ticket: Ticket) -> Option<String> {
         let waker = Waker::from(Arc::clone(&self.tally));
         match self.session.poll_answer(ticket, false, &waker) {
-            Poll::Ready(answer) => Some(text(answer)),
+            Poll::Ready(Ok(answer)) => Some(text(answer)),
+            Poll::Ready(Err(refused)) => Some(format!("{refused:?}")),
             Poll::Pending => None,
         }
     }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use form_urlencoded::parse as parse_query;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -25,6 +24,8 @@ pub(crate) struct Head<'a> {
     pub(crate) upgrade: Upgrade,
     /// Shows each value of the header of that lower-case name, as far as it is text.
     pub(crate) header: &'a HeaderLookup<'a>,
+    /// Shows the name, in lower case, and the value of each header line that is text.
+    pub(crate) each_header: &'a HeaderTour<'a>,
 }
 
 /// How the connection of a request can become a websocket.
@@ -38,6 +39,7 @@ pub(crate) enum Upgrade {
 }
 
 pub(crate) type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&'a str)) + 'a;
+pub(crate) type HeaderTour<'a> = dyn Fn(&mut dyn FnMut(&'a str, &'a str)) + 'a;
 
 impl<'a> Head<'a> {
     /// The first value of a header.
@@ -77,12 +79,23 @@ pub(crate) struct Paths {
     pub(crate) json: String,
 }
 
+/// What a request is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Engine,
+    /// The client's script, a file below Engine.IO.
+    Script,
+    Json,
+}
+
+const SCRIPT: &str = "/socket.io.js";
+
 #[derive(Debug)]
 pub(crate) enum Intent {
-    /// Not for us.
-    Elsewhere,
     /// Answered on the spot.
     Answer(Reply),
+    /// The client's script.
+    Script,
     /// A new long-polling session.
     Open { revision: Revision, format: Format },
     /// A GET or a POST of a session that there is.
@@ -141,17 +154,12 @@ pub(crate) struct Known {
 
 impl SocketHandshake {
     pub(crate) fn reply(&self) -> Reply {
-        let bare = |status| Reply {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        };
         let reply = match &self.accept {
-            Some(accept) => bare(101)
+            Some(accept) => Reply::bare(101)
                 .with("connection", "upgrade")
                 .with("upgrade", "websocket")
                 .with("sec-websocket-accept", &**accept),
-            None => bare(200),
+            None => Reply::bare(200),
         };
         match &self.protocol {
             Some(protocol) => reply.with("sec-websocket-protocol", &**protocol),
@@ -161,31 +169,46 @@ impl SocketHandshake {
 }
 
 impl Paths {
+    /// Which door a request is at; none, if it is the application's.
+    pub(crate) fn door(&self, mount: Mount, path: &str) -> Option<Door> {
+        let script = match mount {
+            Mount::Json => return Some(Door::Json),
+            Mount::Engine => path.ends_with(SCRIPT),
+            Mount::Paths if is_under(path, &self.engine) => {
+                path.strip_prefix(&*self.engine) == Some(SCRIPT)
+            }
+            Mount::Paths => return is_under(path, &self.json).then_some(Door::Json),
+        };
+        Some(if script { Door::Script } else { Door::Engine })
+    }
+}
+
+impl Door {
     /// Reads a request. `known` looks a session up by its id.
     pub(crate) fn read(
-        &self,
-        mount: Mount,
+        self,
         head: &Head<'_>,
         known: impl FnOnce(&SessionId) -> Option<Known>,
     ) -> Intent {
-        let engine = match mount {
-            Mount::Engine => true,
-            Mount::Json => false,
-            Mount::Paths if is_under(head.path, &self.engine) => true,
-            Mount::Paths if is_under(head.path, &self.json) => false,
-            Mount::Paths => return Intent::Elsewhere,
-        };
         if head.method == "OPTIONS" {
             return Intent::Answer(Reply::preflight(
                 head.header("access-control-request-headers"),
             ));
         }
-        let intent = if engine {
-            read_engine(head, known)
-        } else {
-            read_json(head)
+        let intent = match self {
+            Self::Engine => read_engine(head, known),
+            Self::Script => Ok(Intent::Script),
+            Self::Json => read_json(head),
         };
         intent.unwrap_or_else(|refusal| Intent::Answer(refusal.into()))
+    }
+
+    /// What a page is told that may not come in.
+    pub(crate) fn forbidden(self) -> Refusal {
+        match self {
+            Self::Engine => Refusal::Forbidden,
+            Self::Script | Self::Json => Refusal::ForeignOrigin,
+        }
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) enum Refusal {
     BadHandshakeMethod,
     BadRequest,
     UnsupportedVersion,
+    /// In the words of Engine.IO.
+    Forbidden,
+    /// The same, for those who do not speak Engine.IO.
+    ForeignOrigin,
     /// Not an Engine.IO code: HTTP's own.
     TooLarge,
     /// The plain JSON wire is a websocket and nothing else.
@@ -36,24 +40,43 @@ impl Reply {
         }
     }
 
+    /// No headers and no body yet.
+    pub(crate) fn bare(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// The answer to a CORS preflight; what the client wants to send is allowed by name.
+    /// The answer to a CORS preflight; what the client wants to send is allowed by name. All but
+    /// what is for proxies to say: many pass on what they do not set themselves.
     pub(crate) fn preflight(headers: Option<&str>) -> Self {
-        Self {
-            status: 204,
-            headers: Vec::new(),
+        let names = headers.unwrap_or("Content-Type").split(',');
+        let allowed: Vec<_> = names.filter(|name| !is_of_proxies(name)).collect();
+        Self::bare(204)
+            .with("access-control-allow-methods", "GET, POST")
+            .with("access-control-allow-headers", allowed.join(","))
+            .with("access-control-max-age", "86400")
+    }
+
+    /// The same as the answer to a HEAD: of the body, only how long it would be.
+    pub(crate) fn without_body(self) -> Self {
+        let length = self.body.len();
+        let reply = Self {
             body: Bytes::new(),
+            ..self
+        };
+        match reply.status {
+            // Its length would be that of the body which it spares (RFC 9110, 8.6).
+            304 => reply,
+            _ => reply.with("content-length", length.to_string()),
         }
-        .with("access-control-allow-methods", "GET, POST")
-        .with(
-            "access-control-allow-headers",
-            headers.unwrap_or("Content-Type"),
-        )
-        .with("access-control-max-age", "86400")
     }
 
     /// Lets pages of other origins read the answer, with credentials: Engine.IO clients in
@@ -68,18 +91,26 @@ impl Reply {
         }
     }
 
-    /// A waiting answer is one client's and one moment's.
+    /// Keeps it out of every cache.
     pub(crate) fn uncached(self) -> Self {
         self.with("cache-control", "no-store")
     }
 }
 
+fn is_of_proxies(name: &str) -> bool {
+    let name = name.trim().as_bytes();
+    let prefix = b"x-forwarded-";
+    name.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
-        let engine = |code: u8, message: &str| {
+        let coded = |status, code: u8, message: &str| {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
-            Self::new(400, "application/json", body)
+            Self::new(status, "application/json", body)
         };
+        let engine = |code, message| coded(400, code, message);
         let text = |status, sentence: &'static str| {
             Self::new(status, "text/plain; charset=utf-8", sentence)
         };
@@ -89,6 +120,8 @@ impl From<Refusal> for Reply {
             Refusal::BadHandshakeMethod => engine(2, "Bad handshake method"),
             Refusal::BadRequest => engine(3, "Bad request"),
             Refusal::UnsupportedVersion => engine(5, "Unsupported protocol version"),
+            Refusal::Forbidden => coded(403, 4, "Forbidden"),
+            Refusal::ForeignOrigin => text(403, "Pages of that origin are not served here."),
             Refusal::TooLarge => text(413, "The body exceeds the maximum message."),
             Refusal::UpgradeRequired => text(
                 426,
@@ -101,6 +134,29 @@ impl From<Refusal> for Reply {
                     .with("sec-websocket-version", "13")
             }
             Refusal::Unavailable => text(503, "The server cannot take a session now."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preflight_allows_what_is_asked_but_the_words_of_proxies() {
+        for (asked, allowed) in [
+            (None, "Content-Type"),
+            (Some("x-token"), "x-token"),
+            (Some("content-type, x-token"), "content-type, x-token"),
+            (Some("x-forwarded-host"), ""),
+            (Some("a,X-Forwarded-For, b"), "a, b"),
+            (Some("x-forwarded"), "x-forwarded"),
+        ] {
+            let allowed = ("access-control-allow-headers", allowed.to_owned());
+            assert!(
+                Reply::preflight(asked).headers.contains(&allowed),
+                "{asked:?}"
+            );
         }
     }
 }

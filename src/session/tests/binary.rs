@@ -189,8 +189,8 @@ fn a_poll_is_binary_only_if_it_must_and_may() {
         client.session.push_signal(&signal());
         let ticket = client.gets();
         match client.session.poll_answer(ticket, base64, Waker::noop()) {
-            Poll::Ready(PollAnswer(payload)) => payload,
-            Poll::Pending => panic!("there is something to say"),
+            Poll::Ready(Ok(PollAnswer(payload))) => payload,
+            _ => panic!("there is something to say"),
         }
     };
     let mut client = Client::polling(V3);

@@ -307,7 +307,11 @@ impl World {
         let waker = Waker::from(Arc::clone(&tally));
         match self.client.session.poll_answer(ticket, true, &waker) {
             Poll::Pending => self.get_waits = Some(tally),
-            Poll::Ready(answer) => {
+            Poll::Ready(Err(_)) => {
+                self.get = None;
+                self.get_waits = None;
+            }
+            Poll::Ready(Ok(answer)) => {
                 self.get = None;
                 self.get_waits = None;
                 let packets = self.packets(&text(answer));

@@ -214,3 +214,24 @@ fn a_lost_probe_leaves_no_waker_behind() {
     client.session.close_link(link, CloseReason::TransportLost);
     assert_eq!(Arc::strong_count(&client.tally), 1, "nobody holds its task");
 }
+
+#[test]
+fn a_get_beside_a_websocket_that_takes_over_is_refused() {
+    for revision in [V3, V4] {
+        // It was asked when the websocket was there: its client knows better.
+        let mut client = Client::polling(revision);
+        let link = client.session.open_probe(false, client.now);
+        let ticket = client.gets();
+        client.says(link, "2probe");
+        client.says(link, "5");
+        assert_eq!(client.answer(ticket).as_deref(), Some("BadRequest"));
+
+        // It waited when the websocket came.
+        let mut client = Client::polling(revision);
+        let ticket = client.gets();
+        let link = client.session.open_probe(false, client.now);
+        client.says(link, "2probe");
+        client.says(link, "5");
+        assert!(client.answer(ticket).unwrap().ends_with('6'));
+    }
+}
