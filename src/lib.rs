@@ -5,6 +5,8 @@
     allow(dead_code, unused_imports)
 )]
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod broker;
 mod error;
 mod id;
@@ -22,6 +24,8 @@ pub use error::{Code, Error};
 pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
 #[cfg(feature = "tower")]
-pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
+pub use middleware::{
+    ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
+};
 pub use server::{Builder, CustomEvent, PeerData, Variable, Verdict};
 pub use signal::Signal;

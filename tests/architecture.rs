@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["broker", "session"],
     &["server"],
     &["middleware"],
+    &["axum"],
 ];
 
 /// The neighbours on one floor that know each other: a signal is what the wire makes of an event.
@@ -29,7 +30,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pin_project_lite", &["middleware"]),
     ("if_addrs", &["wire"]),
     ("getrandom", &["id"]),
-    ("axum", &[]),
+    ("axum", &["axum", "middleware"]),
 ];
 
 /// One source file, without its unit tests.

@@ -19,6 +19,10 @@ const SCRATCH_BYTES: usize = 64 << 10;
 /// Pieces of one vectored write: a header and a body for each of 32 frames.
 const SLICES: usize = 64;
 
+/// Written at a time to a stream that takes no vectors. Such a stream is one of many on its
+/// connection (HTTP/2) and copies what it is given, for as long as its client does not take it.
+const PIECE_BYTES: usize = 16 << 10;
+
 /// How long a client has to take its last frames and the close frame, and to hang up.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -106,12 +110,27 @@ fn write<S: AsyncWrite + Unpin>(
     let written = if stream.is_write_vectored() {
         stream.poll_write_vectored(cx, &slices[..filled])
     } else {
-        stream.poll_write(cx, out.chunk())
+        let mut scratch = SCRATCH.take();
+        scratch.resize(SCRATCH_BYTES, 0);
+        let length = gather(&slices[..filled], &mut scratch[..PIECE_BYTES]);
+        let written = stream.poll_write(cx, &scratch[..length]);
+        SCRATCH.set(scratch);
+        written
     };
     if let Poll::Ready(Ok(count)) = &written {
         out.advance(*count);
     }
     written
+}
+
+/// Copies as much as there is room for; returns how much that was.
+fn gather(slices: &[IoSlice<'_>], mut room: &mut [u8]) -> usize {
+    let before = room.len();
+    for slice in slices {
+        // Writing to a slice of bytes takes what fits, and never fails.
+        let _ = std::io::Write::write(&mut room, slice);
+    }
+    before - room.len()
 }
 
 fn read<S: AsyncRead + Unpin>(

@@ -170,6 +170,12 @@ impl PeerData {
         members.len()
     }
 
+    /// Where the server is to be mounted.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.inner.settings.paths
+    }
+
     fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {
         let due = session.poll_timeout();
         let peer = Client::new(sid, session);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower::Service;
 
-use super::Request;
+use super::{Request, Socket};
 
 /// A web server to mount the signaling in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,4 +122,24 @@ where
         }
     });
     address
+}
+
+/// Whether a handshake at that path reaches the signaling.
+pub(crate) async fn signals(address: SocketAddr, path: &str) -> bool {
+    let target = format!("{path}?EIO=4&transport=polling");
+    let answer = Request::get(&target).send(address).await;
+    answer.status == 200 && answer.text().starts_with("0{\"sid\"")
+}
+
+/// Whether both default paths lead to signaling, by polling and by websocket, below a prefix. It
+/// must be both or neither.
+pub(crate) async fn signals_below(prefix: &str, address: SocketAddr) -> bool {
+    let engine = format!("{prefix}/socket.io/");
+    let polling = signals(address, &engine).await;
+    let engine = format!("{engine}?EIO=3&transport=websocket");
+    let socket = Socket::try_open(address, &engine).await.is_ok();
+    let json = format!("{prefix}/peer-data");
+    let json = Socket::try_open(address, &json).await.is_ok();
+    assert_eq!((socket, json), (polling, polling), "{prefix:?}");
+    polling
 }

@@ -14,7 +14,7 @@ mod socket;
 
 use std::time::Duration;
 
-pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper};
+pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper, signals, signals_below};
 pub(crate) use http::{Exchange, Request, Response};
 pub(crate) use peer::{
     Heard, Peer, ROOM, Wire, all_quiet, event, event_to, everybody, message, pair,
