@@ -4,8 +4,8 @@
 
 mod support;
 
+use axum::Router;
 use axum::routing::{any, get};
-use axum::{Router, ServiceExt};
 use http::StatusCode;
 use peer_data_server::{PeerData, PeerDataLayer, PeerDataService};
 use support::{
@@ -105,10 +105,14 @@ async fn another_servers_layer_is_no_help() {
 #[tokio::test]
 async fn a_middleware_that_answers_first_is_told_by_its_status() {
     let layer = PeerDataLayer::new();
-    let gate = axum::middleware::from_fn(|| async { StatusCode::UNAUTHORIZED });
+    let gate = axum::middleware::from_fn(gate);
     let app = routed().layer(layer.clone());
     let error = layer.verify(app.layer(gate)).await.expect_err("a gate");
     assert!(error.to_string().contains("answered 401"), "{error}");
+}
+
+async fn gate(_: axum::extract::Request, _: axum::middleware::Next) -> StatusCode {
+    StatusCode::UNAUTHORIZED
 }
 
 #[tokio::test]
@@ -137,11 +141,9 @@ async fn a_wrapped_router_cannot_lose_it() {
     let address = serve_hyper(app.clone()).await;
     assert!(signals_below("", address).await);
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let app = ServiceExt::<axum::extract::Request>::into_make_service(app);
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let app = Router::new().fallback_service(app);
+    let app = layer.verify(app).await.expect("signaling");
+    let address = serve_axum(app).await;
     assert!(signals_below("", address).await);
     let answer = Request::get("/elsewhere").send(address).await;
     assert_eq!(answer.text(), "application: GET /elsewhere");

@@ -33,7 +33,7 @@ use crate::server::PeerData;
 /// | `.layer(layer)` after all routes and fallbacks | works |
 /// | a `.fallback` or a wildcard route added after it | **silently lost**, see [`verify`](Self::verify) |
 /// | `.route_layer(layer)` | never works: unrouted paths pass it by |
-/// | `layer.layer(router)`, served by `into_make_service` of `axum::ServiceExt` | works, whatever is in the router |
+/// | `Router::new().fallback_service(layer.layer(router))` | works, whatever is in that router |
 /// | `.merge(peer_data_server::axum::routes(server))` (feature `axum`) | works, whatever comes later |
 /// | `.nest("/api", layered)` | never works, unless `layered` has a fallback of its own |
 /// | `.nest_service("/api", layered)` | works, under `/api/socket.io/` and `/api/peer-data` |
@@ -42,17 +42,13 @@ use crate::server::PeerData;
 ///
 /// The two that nothing can shadow by accident are the wrapped router and the routes:
 ///
-/// ```no_run
-/// use axum::{Router, ServiceExt, extract::Request};
+/// ```
+/// use axum::Router;
 /// use peer_data_server::PeerDataLayer;
 /// use tower::Layer;
 ///
-/// # async fn serve() -> std::io::Result<()> {
-/// let router: Router = Router::new().fallback(|| async { "whatever else there is" });
-/// let app = PeerDataLayer::new().layer(router);
-/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-/// axum::serve(listener, ServiceExt::<Request>::into_make_service(app)).await
-/// # }
+/// let finished: Router = Router::new().fallback(|| async { "index.html" });
+/// let app: Router = Router::new().fallback_service(PeerDataLayer::new().layer(finished));
 /// ```
 ///
 /// # Among other middleware
