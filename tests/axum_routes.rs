@@ -22,7 +22,6 @@ use support::{
 /// An application that takes every path.
 fn greedy(app: Router) -> Router {
     app.route("/{*path}", any(application))
-        .route("/{a}/{b}", any(application))
         .fallback(application)
         .method_not_allowed_fallback(application)
 }
@@ -49,6 +48,7 @@ async fn nothing_that_is_added_later_takes_them_away() {
             .clone()
             .route_layer(from_fn(pass))
             .fallback(application),
+        merged.clone().route("/{a}/{b}", any(application)),
         merged.clone().fallback(application).reset_fallback(),
         Router::new().fallback(application).merge(merged.clone()),
         merged
