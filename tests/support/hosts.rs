@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -103,7 +103,7 @@ where
         + Send
         + 'static,
     S::Future: Send,
-    B: http_body::Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static,
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
