@@ -10,6 +10,7 @@ mod hosts;
 mod http;
 mod peer;
 mod polling;
+mod program;
 mod socket;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(crate) use peer::{
     Heard, Peer, ROOM, Wire, all_quiet, event, event_to, everybody, message, pair,
 };
 pub(crate) use polling::{Packet, Polling, decode, encode, encode_binary, utf16};
+pub(crate) use program::Program;
 pub(crate) use socket::{Frame, Socket};
 
 /// How long a test waits before it calls a wait endless.
