@@ -7,6 +7,8 @@
 
 #[cfg(feature = "actix")]
 pub mod actix;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod broker;
 mod error;
 mod id;
@@ -24,7 +26,9 @@ pub use error::{Code, Error};
 pub use id::{InvalidId, PeerId, RoomId};
 pub use limits::Limits;
 #[cfg(feature = "tower")]
-pub use middleware::{NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture};
+pub use middleware::{
+    ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
+};
 pub use server::{
     Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, Namespace, Peer, PeerData, Variable,
     Verdict,

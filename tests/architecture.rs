@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["broker", "session"],
     &["server"],
     &["actix", "middleware"],
+    &["axum"],
 ];
 
 /// The neighbours on one floor that know each other: a signal is what the wire makes of an event,
@@ -30,7 +31,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pin_project_lite", &["middleware"]),
     ("if_addrs", &["wire"]),
     ("getrandom", &["id"]),
-    ("axum", &[]),
+    ("axum", &["axum", "middleware"]),
     ("actix_web", &["actix"]),
     ("futures_core", &["actix"]),
 ];

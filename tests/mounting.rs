@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use peer_data_server::{PeerData, PeerDataLayer, PeerDataService};
 use support::{
     Frame, Host, Peer, Polling, Request, Revision, Site, Socket, Wire, eventually, on_each_host,
-    serve_axum, serve_hyper,
+    serve_axum, serve_hyper, signals,
 };
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -96,13 +96,6 @@ async fn mounted(server: &PeerData) -> [SocketAddr; 2] {
         serve_axum(router).await,
         serve_hyper(layer.layer(Application)).await,
     ]
-}
-
-/// Whether a handshake at that path reaches the signaling.
-async fn signals(address: SocketAddr, path: &str) -> bool {
-    let target = format!("{path}?EIO=4&transport=polling");
-    let answer = Request::get(&target).send(address).await;
-    answer.status == 200 && answer.text().starts_with("0{\"sid\"")
 }
 
 #[tokio::test]

@@ -38,6 +38,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty one: what middleware such as a timeout answers with.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::own(Bytes::new())
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;

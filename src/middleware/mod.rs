@@ -1,12 +1,15 @@
 //! The server as a tower layer and service, for axum and any other hyper 1 stack.
 
+mod address;
 mod body;
 mod future;
 mod layer;
+mod probe;
 mod pump;
 mod service;
 mod upgrade;
 
+pub use address::ClientAddress;
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use layer::PeerDataLayer;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::server::{Connection, Step};
+use crate::server::{Connection, Step, with_scratch};
 use crate::wire::segments::Segments;
 
 /// Read at a time.
@@ -17,6 +17,10 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Pieces of one vectored write: a header and a body for each of 32 frames.
 const SLICES: usize = 64;
+
+/// Written at a time to a stream that takes no vectors. Such a stream is one of many on its
+/// connection (HTTP/2) and copies what it is given, for as long as its client does not take it.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// How long a client has to take its last frames and the close frame, and to hang up.
 const LINGER: Duration = Duration::from_secs(5);
@@ -84,12 +88,26 @@ fn write<S: AsyncWrite + Unpin>(
     let written = if stream.is_write_vectored() {
         stream.poll_write_vectored(cx, &slices[..filled])
     } else {
-        stream.poll_write(cx, out.chunk())
+        with_scratch(|scratch| {
+            scratch.resize(READ_BYTES, 0);
+            let length = gather(&slices[..filled], &mut scratch[..PIECE_BYTES]);
+            stream.poll_write(cx, &scratch[..length])
+        })
     };
     if let Poll::Ready(Ok(count)) = &written {
         out.advance(*count);
     }
     written
+}
+
+/// Copies as much as there is room for; returns how much that was.
+fn gather(slices: &[IoSlice<'_>], mut room: &mut [u8]) -> usize {
+    let before = room.len();
+    for slice in slices {
+        // Writing to a slice of bytes takes what fits, and never fails.
+        let _ = std::io::Write::write(&mut room, slice);
+    }
+    before - room.len()
 }
 
 /// Fills the buffer from its beginning; how far. 0: there will be nothing more.

@@ -5,15 +5,16 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
+use super::address::client_address;
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
-use super::upgrade;
+use super::{probe, upgrade};
 use crate::server::{PeerData, Task};
-use crate::wire::intent::{Head, Mount, Upgrade};
+use crate::wire::intent::{Head, Mount};
 use crate::wire::reply::{Refusal, Reply};
 
 /// Answers signaling; hands everything else to `S` untouched.
@@ -121,11 +122,8 @@ where
             path: request.uri().path(),
             query: request.uri().query().unwrap_or_default(),
             authority: request.uri().authority().map(Authority::as_str),
-            address: None,
-            upgrade: match request.version() {
-                Version::HTTP_11 => Upgrade::Header,
-                _ => Upgrade::Never,
-            },
+            address: client_address(request.extensions()),
+            upgrade: upgrade::offered(&request),
             header: &|name, show| {
                 let values = headers.get_all(name).iter();
                 values
@@ -143,7 +141,10 @@ where
         let task = self.server.task(self.mount, &head);
         match task {
             Task::Elsewhere => ResponseFuture::inner(self.inner.call(request)),
-            Task::Answer(reply) => ResponseFuture::answer(reply),
+            Task::Answer(reply) => {
+                probe::note(request.extensions(), &self.server);
+                ResponseFuture::answer(reply)
+            }
             Task::Poll(poll) => ResponseFuture::poll(poll),
             Task::Post(post) => ResponseFuture::post(post, request.into_body()),
             // What is left of the request goes here: it would pin its connection's read buffer.

@@ -1,6 +1,6 @@
-//! From a request to a websocket: the 101, and the connection behind it.
+//! From a request to a websocket: whether it can be one, the answer, and the connection behind it.
 
-use http::Request;
+use http::{Request, Version};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -9,9 +9,32 @@ use tokio::runtime::Handle;
 use super::pump::pump;
 use super::service::unavailable;
 use crate::server::SocketTask;
+use crate::wire::intent::Upgrade;
 use crate::wire::reply::Reply;
 
-/// Answers 101 and spawns the task that pumps the connection once it is upgraded.
+/// How this request could become a websocket.
+pub(super) fn offered<B>(request: &Request<B>) -> Upgrade {
+    match request.version() {
+        Version::HTTP_11 => Upgrade::Header,
+        Version::HTTP_2 if is_extended_connect(request) => Upgrade::Connect,
+        _ => Upgrade::Never,
+    }
+}
+
+/// Whether it is a CONNECT for a websocket (RFC 8441, 4).
+#[cfg(feature = "http2")]
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    let protocol = request.extensions().get::<hyper::ext::Protocol>();
+    request.method() == http::Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_extended_connect<B>(_: &Request<B>) -> bool {
+    false
+}
+
+/// Answers 101, or 200 to a CONNECT, and spawns the task that pumps the connection once it is upgraded.
 pub(super) fn start<B>(request: &mut Request<B>, socket: SocketTask) -> Reply {
     let Ok(runtime) = Handle::try_current() else {
         return unavailable();

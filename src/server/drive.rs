@@ -15,6 +15,14 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// Lends the memory that all connections of this thread share.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut scratch = SCRATCH.take();
+    let done = work(&mut scratch);
+    SCRATCH.set(scratch);
+    done
+}
+
 /// What whoever drives a connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -55,14 +63,15 @@ impl Connection {
                 }
             }
             if self.wants_read() {
-                let mut scratch = SCRATCH.take();
-                let count = read(cx, &mut scratch);
-                if let Poll::Ready(count) = count
-                    && let Some(bytes @ [_, ..]) = scratch.get_mut(..count)
-                {
-                    self.receive(bytes, Instant::now());
-                }
-                SCRATCH.set(scratch);
+                let count = with_scratch(|scratch| {
+                    let count = read(cx, scratch);
+                    if let Poll::Ready(count) = count
+                        && let Some(bytes @ [_, ..]) = scratch.get_mut(..count)
+                    {
+                        self.receive(bytes, Instant::now());
+                    }
+                    count
+                });
                 match count {
                     Poll::Ready(1..) => continue,
                     Poll::Ready(0) => {

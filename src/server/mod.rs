@@ -24,7 +24,7 @@ use std::time::Instant;
 pub use builder::Builder;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
-pub(crate) use drive::Step;
+pub(crate) use drive::{Step, with_scratch};
 pub use environment::Variable;
 pub use handshake::Handshake;
 pub use namespace::{Ack, AppEvent, Hello, Namespace};

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,7 +16,7 @@ use tower::Service;
 
 #[cfg(feature = "actix")]
 pub(crate) use self::actix::{run_actix, serve_actix};
-use super::Request;
+use super::{Request, Socket};
 
 /// A web server to mount the signaling in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ where
         + Send
         + 'static,
     S::Future: Send,
-    B: http_body::Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static,
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -219,4 +219,24 @@ mod actix {
         });
         address
     }
+}
+
+/// Whether a handshake at that path reaches the signaling.
+pub(crate) async fn signals(address: SocketAddr, path: &str) -> bool {
+    let target = format!("{path}?EIO=4&transport=polling");
+    let answer = Request::get(&target).send(address).await;
+    answer.status == 200 && answer.text().starts_with("0{\"sid\"")
+}
+
+/// Whether both default paths lead to signaling, by polling and by websocket, below a prefix. It
+/// must be both or neither.
+pub(crate) async fn signals_below(prefix: &str, address: SocketAddr) -> bool {
+    let engine = format!("{prefix}/socket.io/");
+    let polling = signals(address, &engine).await;
+    let engine = format!("{engine}?EIO=3&transport=websocket");
+    let socket = Socket::try_open(address, &engine).await.is_ok();
+    let json = format!("{prefix}/peer-data");
+    let json = Socket::try_open(address, &json).await.is_ok();
+    assert_eq!((socket, json), (polling, polling), "{prefix:?}");
+    polling
 }

@@ -10,11 +10,12 @@ mod hosts;
 mod http;
 mod peer;
 mod polling;
+mod program;
 mod socket;
 
 use std::time::Duration;
 
-pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper};
+pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper, signals, signals_below};
 #[cfg(feature = "actix")]
 pub(crate) use hosts::{run_actix, serve_actix};
 pub(crate) use http::{Exchange, Request, Response};
@@ -22,6 +23,7 @@ pub(crate) use peer::{
     Heard, Peer, ROOM, Wire, all_quiet, event, event_to, everybody, message, pair,
 };
 pub(crate) use polling::{Packet, Polling, decode, encode, encode_binary, utf16};
+pub(crate) use program::Program;
 pub(crate) use socket::{Frame, Socket};
 
 /// How long a test waits before it calls a wait endless.

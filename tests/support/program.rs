@@ -1,0 +1,56 @@
+//! An example as a program of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::within;
+
+/// A running example; it ends with the test.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    /// Starts an example in that folder, on a free port and with these variables alone, and
+    /// returns once it listens. `cargo test` has built it, unless told to build certain tests only.
+    pub(crate) async fn start(example: &str, folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let test = std::env::current_exe().expect("the path of this test");
+        let profile = test.ancestors().nth(2).expect("target/<profile>/deps/");
+        let program = profile.join("examples").join(example);
+        assert!(
+            program.exists(),
+            "run `cargo build --examples` with the same features first"
+        );
+        let mut child = Command::new(program)
+            .current_dir(folder)
+            .env_clear()
+            .env("PORT", "0")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a running program");
+        let stdout = child.stdout.take().expect("its output");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = within("its address", lines.next_line()).await;
+        let line = line.expect("readable").expect("a line, not the end");
+        let (_, address) = line.split_once("://").expect("a URL");
+        let address = address.parse().expect("an address");
+        Self { child, address }
+    }
+
+    /// Asks it to end, as service managers do, and asserts that it does so in peace.
+    pub(crate) async fn stop(mut self) {
+        let id = self.child.id().expect("a running program").to_string();
+        let kill = Command::new("kill").arg(id).status().await;
+        assert!(kill.expect("kill").success());
+        let status = within("its end", self.child.wait()).await;
+        assert!(status.expect("a status").success());
+    }
+}
