@@ -17,6 +17,7 @@ export default async function* report(events) {
     // A suite fails with its tests, of which each is told; but it may fail for itself, in a hook.
     if (type === "test:fail" && !(isSuite && data.details.error.failureType === "subtestsFailed")) {
       count.failed += 1;
+      if (data.details.error.failureType === "cancelledByParent") continue; // Its suite says why.
       const where = [suite, data.file && relative(process.cwd(), data.file), ...names.slice(0, data.nesting), data.name];
       const { cause } = data.details.error;
       yield `FAILED ${where.filter(Boolean).join(": ")}\n${cause?.stack ?? inspect(cause ?? data.details.error)}\n\n`;
