@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
-// Without an adapter nothing reaches the server; the broker can still be used alone.
+// Each adapter reaches a part of the server; without one, the broker can still be used alone.
 #![cfg_attr(
-    not(any(feature = "tower", feature = "actix")),
+    not(all(feature = "tower", feature = "actix")),
     allow(dead_code, unused_imports)
 )]
 
+#[cfg(feature = "actix")]
+pub mod actix;
 mod broker;
 mod error;
 mod id;

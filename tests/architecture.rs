@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["signal", "wire"],
     &["broker", "session"],
     &["server"],
-    &["middleware"],
+    &["actix", "middleware"],
 ];
 
 /// The neighbours on one floor that know each other: a signal is what the wire makes of an event.
@@ -30,6 +30,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("if_addrs", &["wire"]),
     ("getrandom", &["id"]),
     ("axum", &[]),
+    ("actix_web", &["actix"]),
+    ("futures_core", &["actix"]),
 ];
 
 /// One source file, without its unit tests.

@@ -202,9 +202,7 @@ async fn both_paths_can_be_elsewhere(host: Host) {
         ("/a/b/", "/json/"),
         ("/signaling", "/signal"),
     ] {
-        let site = host
-            .start_with(|builder| builder.path(engine).json_path(json))
-            .await;
+        let site = host.start_at(engine, json).await;
         let (engine, json) = (engine.trim_end_matches('/'), json.trim_end_matches('/'));
         for path in [engine.to_owned(), format!("{engine}/")] {
             assert!(signals(site.address, &path).await, "{path}");

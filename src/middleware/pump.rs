@@ -1,30 +1,25 @@
 //! Moves bytes between a socket and its connection: one task, no buffer while it is idle.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::server::Connection;
+use crate::server::{Connection, Step};
 use crate::wire::segments::Segments;
 
-/// Read at a time, by all connections of a thread into the same memory.
-const SCRATCH_BYTES: usize = 64 << 10;
+/// Read at a time.
+const READ_BYTES: usize = 64 << 10;
 
 /// Pieces of one vectored write: a header and a body for each of 32 frames.
 const SLICES: usize = 64;
 
 /// How long a client has to take its last frames and the close frame, and to hang up.
 const LINGER: Duration = Duration::from_secs(5);
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// Serves the connection until it is over; `early` came together with the upgrade request.
 pub(super) async fn pump<S>(mut stream: S, mut early: Vec<u8>, mut connection: Connection)
@@ -59,40 +54,23 @@ fn turn<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut blocked = false;
     loop {
-        if connection.is_over() {
-            return Poll::Ready(End::Said);
-        }
-        if !out.has_remaining() {
-            connection.transmit(out);
-        }
-        let mut blocked = false;
-        if out.has_remaining() {
-            match write(stream, out, cx) {
-                Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => return lost(connection),
+        let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(stream, cx, buffer);
+        match ready!(connection.poll_step(cx, out, blocked, read)) {
+            Step::Write => match write(stream, out, cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => {
+                    connection.lost();
+                    return Poll::Ready(End::Lost);
+                }
+                // The socket wakes this task by itself once it takes more.
                 Poll::Pending => blocked = true,
-            }
-        }
-        if connection.wants_read() {
-            match read(stream, connection, cx) {
-                Poll::Ready(Ok(1..)) => continue,
-                Poll::Ready(_) => return lost(connection),
-                Poll::Pending => {}
-            }
-        } else if connection.poll_turn(cx, Instant::now()).is_ready() {
-            continue;
-        }
-        // A blocked socket wakes this task by itself; whatever else there is can wait until then.
-        if connection.register(cx.waker()) || (blocked && !connection.is_over()) {
-            return Poll::Pending;
+            },
+            Step::Over => return Poll::Ready(End::Said),
+            Step::Lost => return Poll::Ready(End::Lost),
         }
     }
-}
-
-fn lost(connection: &mut Connection) -> Poll<End> {
-    connection.lost();
-    Poll::Ready(End::Lost)
 }
 
 fn write<S: AsyncWrite + Unpin>(
@@ -114,22 +92,16 @@ fn write<S: AsyncWrite + Unpin>(
     written
 }
 
+/// Fills the buffer from its beginning; how far. 0: there will be nothing more.
 fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
-    connection: &mut Connection,
     cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    let mut scratch = SCRATCH.take();
-    scratch.resize(SCRATCH_BYTES, 0);
-    let mut buffer = ReadBuf::new(&mut scratch);
-    let count = Pin::new(stream)
-        .poll_read(cx, &mut buffer)
-        .map_ok(|()| buffer.filled().len());
-    if let Poll::Ready(Ok(count @ 1..)) = count {
-        connection.receive(&mut scratch[..count], Instant::now());
-    }
-    SCRATCH.set(scratch);
-    count
+    buffer: &mut Vec<u8>,
+) -> Poll<usize> {
+    buffer.resize(READ_BYTES, 0);
+    let mut buffer = ReadBuf::new(buffer);
+    let result = ready!(Pin::new(stream).poll_read(cx, &mut buffer));
+    Poll::Ready(result.map_or(0, |()| buffer.filled().len()))
 }
 
 /// Writes what is left and the close frame, and waits for the client to hang up: a connection
@@ -138,8 +110,6 @@ async fn say_goodbye<S>(mut stream: S, mut connection: Connection, mut out: Segm
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Whatever this connection was still waiting for, others must not wait for it.
-    connection.lost();
     loop {
         let more = connection.transmit(&mut out);
         if stream.write_all_buf(&mut out).await.is_err() {

@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod custom;
 mod dispatch;
+mod drive;
 mod environment;
 mod polling;
 mod request;
@@ -18,6 +19,7 @@ use std::time::Instant;
 pub use builder::Builder;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
+pub(crate) use drive::Step;
 pub use environment::Variable;
 pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::{SocketTask, Task};
@@ -168,6 +170,11 @@ impl PeerData {
             }
         }
         members.len()
+    }
+
+    /// Where the server is to be mounted.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.inner.settings.paths
     }
 
     fn register(&self, sid: SessionId, session: Session) -> Arc<Client> {

@@ -3,9 +3,16 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::frame::{self, Data, Header, OpCode};
+
+/// A body of this size is handed over as it is; copying a smaller one costs less than a piece of
+/// its own.
+const SHARED_BODY: usize = 4 << 10;
+
+/// Small frames are gathered into pieces of about this size.
+const GATHERED: usize = 8 << 10;
 
 /// Frames to be written in one go. Behaves as a [`Buf`], so that a partial write is remembered.
 #[derive(Debug, Default)]
@@ -69,6 +76,34 @@ impl Segments {
     /// A whole frame, made elsewhere.
     pub(crate) fn push_frame(&mut self, frame: Bytes) {
         self.push(None, frame);
+    }
+
+    /// Takes the next piece of what is to be written, for a stack that takes buffers one by one:
+    /// small frames together in one copy, a large body by itself and shared. Empty: nothing is left.
+    pub(crate) fn take_piece(&mut self) -> Bytes {
+        let mut gathered = BytesMut::new();
+        while gathered.len() < GATHERED {
+            let Some(frame) = self.frames.front() else {
+                break;
+            };
+            let [header, body] = frame.rest(self.written);
+            if header.is_empty() && body.len() >= SHARED_BODY {
+                if gathered.is_empty() {
+                    let body = frame.body.slice_ref(body);
+                    self.advance(body.len());
+                    return body;
+                }
+                break;
+            }
+            if gathered.is_empty() {
+                gathered.reserve(self.bytes.min(GATHERED));
+            }
+            let part = if header.is_empty() { body } else { header };
+            let count = part.len();
+            gathered.put_slice(part);
+            self.advance(count);
+        }
+        gathered.freeze()
     }
 
     fn push(&mut self, header: Option<Header>, body: Bytes) {
@@ -221,6 +256,66 @@ mod tests {
         segments.push_text(body.clone());
         segments.advance(4);
         assert_eq!(segments.chunk().as_ptr(), body.as_ptr());
+    }
+
+    fn pieces(segments: &mut Segments) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while segments.has_remaining() {
+            let before = segments.bytes();
+            let piece = segments.take_piece();
+            assert_eq!(segments.bytes(), before - piece.len());
+            assert!(!piece.is_empty());
+            pieces.push(piece);
+        }
+        assert!(segments.take_piece().is_empty());
+        pieces
+    }
+
+    #[test]
+    fn small_frames_are_one_piece() {
+        let whole = filled().1;
+        for first in 0..whole.len() {
+            let mut segments = filled().0;
+            segments.advance(first);
+            assert_eq!(pieces(&mut segments), [&whole[first..]], "{first}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_bounded_however_many_frames_there_are() {
+        let mut segments = Segments::default();
+        let mut whole = Vec::new();
+        for _ in 0..100 {
+            segments.push_text(vec![b'x'; 1_000].into());
+            whole.extend([0x81, 126, 0x03, 0xe8]);
+            whole.extend([b'x'; 1_000]);
+        }
+        let pieces = pieces(&mut segments);
+        assert_eq!(pieces.concat(), whole);
+        assert!(pieces.len() > 10);
+        assert!(pieces.iter().all(|piece| piece.len() < 2 * GATHERED));
+    }
+
+    #[test]
+    fn large_bodies_are_pieces_of_their_own_and_shared() {
+        let body = Bytes::from(vec![1; 100_000]);
+        let mut segments = Segments::default();
+        segments.push_text(Bytes::from_static(b"2"));
+        segments.push_binary(body.clone(), None);
+        segments.push_binary(body.clone(), None);
+        segments.push_ping();
+        segments.advance(1);
+        let pieces = pieces(&mut segments);
+        let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [2 + 10, 100_000, 10, 100_000, 2]);
+        assert_eq!(pieces[1].as_ptr(), body.as_ptr());
+        assert_eq!(pieces[3].as_ptr(), body.as_ptr());
+
+        // The rest of one that is written in part.
+        let mut segments = Segments::default();
+        segments.push_binary(body.clone(), None);
+        segments.advance(10 + 50_000);
+        assert_eq!(segments.take_piece().as_ptr(), body[50_000..].as_ptr());
     }
 
     #[test]

@@ -14,6 +14,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower::Service;
 
+#[cfg(feature = "actix")]
+pub(crate) use self::actix::{run_actix, serve_actix};
 use super::Request;
 
 /// A web server to mount the signaling in.
@@ -23,6 +25,11 @@ pub(crate) enum Host {
     Axum,
     /// The service alone on hyper 1.
     Hyper,
+    /// The services nested in an axum router, which strips the paths.
+    AxumNested,
+    /// Mounted beside an actix application.
+    #[cfg(feature = "actix")]
+    Actix,
 }
 
 /// A running server and its handle.
@@ -34,28 +41,52 @@ pub(crate) struct Site {
 impl Host {
     /// A server with the defaults.
     pub(crate) async fn start(self) -> Site {
-        self.serve(PeerData::new()).await
+        self.start_with(|builder| builder).await
     }
 
-    /// A server with other settings.
+    /// A server with other settings. Other paths are for [`start_at`](Self::start_at).
     pub(crate) async fn start_with(self, settings: impl FnOnce(Builder) -> Builder) -> Site {
-        let server = settings(PeerData::builder())
-            .build()
-            .expect("good settings");
-        self.serve(server).await
+        let builder = settings(PeerData::builder());
+        self.serve(builder, "/socket.io", "/peer-data").await
     }
 
-    pub(crate) async fn serve(self, server: PeerData) -> Site {
-        let address = match self {
+    /// A server at other paths.
+    pub(crate) async fn start_at(self, engine: &str, json: &str) -> Site {
+        let builder = PeerData::builder().path(engine).json_path(json);
+        self.serve(builder, engine, json).await
+    }
+
+    async fn serve(self, builder: Builder, engine: &str, json: &str) -> Site {
+        let server = builder.build().expect("good settings");
+        let address = self.mount(server.clone(), engine, json).await;
+        Site { address, server }
+    }
+
+    async fn mount(self, server: PeerData, engine: &str, json: &str) -> SocketAddr {
+        match self {
             Self::Axum => {
                 let app = Router::new()
                     .fallback(application)
-                    .layer(PeerDataLayer::from(server.clone()));
+                    .layer(PeerDataLayer::from(server));
                 serve_axum(app).await
             }
-            Self::Hyper => serve_hyper(PeerDataService::new(server.clone())).await,
-        };
-        Site { address, server }
+            Self::Hyper => serve_hyper(PeerDataService::new(server)).await,
+            Self::AxumNested => {
+                let [engine, json] = [engine, json].map(|path| path.trim_end_matches('/'));
+                let app = Router::new()
+                    .nest_service(engine, PeerDataService::socket_io(server.clone()))
+                    .nest_service(json, PeerDataService::plain_json(server))
+                    .fallback(application);
+                serve_axum(app).await
+            }
+            #[cfg(feature = "actix")]
+            Self::Actix => {
+                let mount = move |config: &mut actix_web::web::ServiceConfig| {
+                    config.configure(peer_data_server::actix::mount(server.clone()));
+                };
+                serve_actix(1, mount).await
+            }
+        }
     }
 }
 
@@ -67,8 +98,8 @@ impl Site {
         members.iter().map(ToString::to_string).collect()
     }
 
-    /// Returns once the server has read what was sent to it before: a test has one thread for
-    /// all connections, which serves them in the order in which they had something to say.
+    /// Returns once the server has read what was sent to it before: it has one thread for all
+    /// connections, which serves them in the order in which they had something to say.
     pub(crate) async fn catch_up(&self) {
         let answer = Request::get("/socket.io/").send(self.address).await;
         assert_eq!(answer.status, 400);
@@ -122,4 +153,70 @@ where
         }
     });
     address
+}
+
+#[cfg(feature = "actix")]
+mod actix {
+    use std::future::pending;
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
+    use actix_web::dev::{Server, ServerHandle};
+    use actix_web::rt::System;
+    use actix_web::web::ServiceConfig;
+    use actix_web::{App, HttpServer};
+    use tokio::sync::oneshot;
+
+    /// Ends its server when it goes.
+    struct Running(ServerHandle);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            // The order is on its way at once; nobody has to see it carried out.
+            drop(self.0.stop(false));
+        }
+    }
+
+    /// Serves an application, whose settings are the ones that the docs advise, on a free port
+    /// until the test ends.
+    pub(crate) async fn serve_actix<F>(workers: usize, configure: F) -> SocketAddr
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        run_actix(move |listener| {
+            HttpServer::new(move || App::new().configure(&configure))
+                .workers(workers)
+                .tcp_nodelay(true)
+                .h1_allow_half_closed(false)
+                .disable_signals()
+                .listen(listener)
+                .expect("a listener")
+                .run()
+        })
+        .await
+    }
+
+    /// Runs a server of any settings, on a free port until the test ends.
+    pub(crate) async fn run_actix<F>(build: F) -> SocketAddr
+    where
+        F: FnOnce(TcpListener) -> Server + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (started, running) = oneshot::channel();
+        // actix has a runtime of its own.
+        thread::spawn(move || {
+            System::new().block_on(async move {
+                let server = build(listener);
+                let _ = started.send(Running(server.handle()));
+                server.await.expect("an end in order");
+            });
+        });
+        let running = running.await.expect("a server");
+        tokio::spawn(async move {
+            let _running = running;
+            pending::<()>().await;
+        });
+        address
+    }
 }

@@ -15,6 +15,8 @@ mod socket;
 use std::time::Duration;
 
 pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper};
+#[cfg(feature = "actix")]
+pub(crate) use hosts::{run_actix, serve_actix};
 pub(crate) use http::{Exchange, Request, Response};
 pub(crate) use peer::{
     Heard, Peer, ROOM, Wire, all_quiet, event, event_to, everybody, message, pair,
@@ -72,16 +74,17 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
 /// Turns scenarios, `async fn(Host)`, into one test on each host.
 macro_rules! on_each_host {
     ($($scenario:ident),+ $(,)?) => {
-        mod on_axum {
+        $crate::support::on_each_host!(@ on_axum Axum $($scenario)+);
+        $crate::support::on_each_host!(@ on_hyper Hyper $($scenario)+);
+        $crate::support::on_each_host!(@ on_axum_nested AxumNested $($scenario)+);
+        #[cfg(feature = "actix")]
+        $crate::support::on_each_host!(@ on_actix Actix $($scenario)+);
+    };
+    (@ $module:ident $host:ident $($scenario:ident)+) => {
+        mod $module {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario($crate::support::Host::Axum).await;
-            })+
-        }
-        mod on_hyper {
-            $(#[tokio::test]
-            async fn $scenario() {
-                super::$scenario($crate::support::Host::Hyper).await;
+                super::$scenario($crate::support::Host::$host).await;
             })+
         }
     };
@@ -94,6 +97,12 @@ macro_rules! in_each_revision {
         $crate::support::in_each_revision!(@ v4_on_axum V4 Axum $($scenario)+);
         $crate::support::in_each_revision!(@ v3_on_hyper V3 Hyper $($scenario)+);
         $crate::support::in_each_revision!(@ v4_on_hyper V4 Hyper $($scenario)+);
+        $crate::support::in_each_revision!(@ v3_on_axum_nested V3 AxumNested $($scenario)+);
+        $crate::support::in_each_revision!(@ v4_on_axum_nested V4 AxumNested $($scenario)+);
+        #[cfg(feature = "actix")]
+        $crate::support::in_each_revision!(@ v3_on_actix V3 Actix $($scenario)+);
+        #[cfg(feature = "actix")]
+        $crate::support::in_each_revision!(@ v4_on_actix V4 Actix $($scenario)+);
     };
     (@ $module:ident $revision:ident $host:ident $($scenario:ident)+) => {
         mod $module {

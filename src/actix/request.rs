@@ -1,0 +1,73 @@
+//! One request that was routed here, and its answer.
+
+use std::pin::Pin;
+
+use actix_web::body::BoxBody;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
+use actix_web::http::{ConnectionType, StatusCode, Version};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_core::Stream;
+
+use super::socket::SocketBody;
+use crate::server::{PeerData, Task};
+use crate::wire::intent::{Head, Mount, Upgrade};
+use crate::wire::reply::{Refusal, Reply};
+
+/// Does what a request wants. Dropped before that, it means that the client has cut it.
+pub(super) async fn answer(task: Task, mut payload: Payload) -> HttpResponse {
+    let reply = match task {
+        // Said of paths only, and these were matched by the router.
+        Task::Elsewhere => Refusal::BadRequest.into(),
+        Task::Answer(reply) => reply,
+        Task::Poll(poll) => poll.await,
+        Task::Post(post) => post.run(|cx| Pin::new(&mut payload).poll_next(cx)).await,
+        Task::Socket(socket) => {
+            let reply = socket.handshake.reply();
+            return response(reply, |_| BoxBody::new(SocketBody::new(socket, payload)));
+        }
+    };
+    response(reply, BoxBody::new)
+}
+
+pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Task {
+    let uri = request.uri();
+    let head = Head {
+        method: request.method().as_str(),
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        authority: uri.authority().map(Authority::as_str),
+        address: request.peer_addr().map(|address| address.ip()),
+        upgrade: match request.version() {
+            Version::HTTP_11 => Upgrade::Header,
+            _ => Upgrade::Never,
+        },
+        header: &|name, show| {
+            let values = request.headers().get_all(name);
+            values
+                .filter_map(|value| value.to_str().ok())
+                .for_each(show);
+        },
+    };
+    server.task(mount, &head)
+}
+
+fn response(reply: Reply, body: impl FnOnce(Bytes) -> BoxBody) -> HttpResponse {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::with_body(status, body(reply.body));
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // Else actix takes the payload for the rest of a request that nobody has read.
+        let head = response.head_mut();
+        head.set_connection_type(ConnectionType::Upgrade);
+    }
+    for (name, value) in reply.headers {
+        // Whatever of a client's is repeated was a header's value before.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response
+                .headers_mut()
+                .append(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
