@@ -20,13 +20,14 @@ describe("the application's own", () => {
 
   async function greets() {
     const { status, headers, body } = await request(server, "/", { headers: { Origin: "http://o.test" } });
-    assert.deepEqual([status, body], [200, "hello"]);
+    assert.equal(status, 200);
+    assert.match(body, /^hello\b/i);
     assert.equal(headers["access-control-allow-origin"], undefined);
   }
 
   it("route answers, with a query too", async () => {
     await greets();
-    assert.equal((await request(server, `/${HANDSHAKE}`)).body, "hello");
+    assert.match((await request(server, `/${HANDSHAKE}`)).body, /^hello\b/i);
   });
 
   it("route answers beside signaling of every kind", async () => {
