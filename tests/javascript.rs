@@ -1,29 +1,41 @@
 //! The real JavaScript clients and a real browser against the examples, as `tests/run` calls them.
 //!
-//! They need Node, npm packages, Chromium and the built examples, so plain `cargo test` only names
-//! them; `tests/run` installs all that and runs them with `--ignored`.
+//! They need Node, npm packages, Chromium, nginx and the built examples, so plain `cargo test` only
+//! names them; `tests/run` installs all that and runs them with `--ignored`.
 
 use std::path::Path;
 use std::process::Command;
 
-fn npm(script: &str) {
+fn npm(arguments: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js");
     let status = Command::new("npm")
-        .args(["run", script])
+        .arg("run")
+        .args(arguments)
         .current_dir(folder)
         .status()
         .expect("npm should be installed");
-    assert!(status.success(), "npm run {script} failed");
+    assert!(status.success(), "npm run {} failed", arguments.join(" "));
 }
 
-#[test]
-#[ignore = "needs Node and npm packages: run tests/run"]
-fn real_clients() {
-    npm("test");
+/// One test for each way to mount the crate, with the same clients and scenarios.
+macro_rules! real_clients {
+    ($($suite:ident)*) => {
+        mod real_clients {
+            $(
+                #[test]
+                #[ignore = "needs Node and npm packages: run tests/run"]
+                fn $suite() {
+                    super::npm(&["test", "--", stringify!($suite)]);
+                }
+            )*
+        }
+    };
 }
 
+real_clients!(axum_layer axum_service hyper_bare actix_app standalone nginx);
+
 #[test]
-#[ignore = "needs Node, npm packages and Chromium: run tests/run"]
+#[ignore = "needs Node, npm packages, Chromium and nginx: run tests/run"]
 fn real_browser() {
-    npm("test:browser");
+    npm(&["test:browser"]);
 }

@@ -11,6 +11,9 @@ import { join } from "node:path";
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
+/** The example that the scenarios run against: the way in which the crate is mounted. */
+export const DOOR = process.env.DOOR ?? "axum_layer";
+
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
 /** The path of an example's binary; `EXAMPLES_DIR` names another folder than cargo's own. */
@@ -19,7 +22,7 @@ export function example(name) {
   const folder = process.env.EXAMPLES_DIR ?? join(target, "debug", "examples");
   const binary = join(folder, name);
   if (!existsSync(binary)) {
-    throw new Error(`${binary} is not there: run "cargo build --examples" first`);
+    throw new Error(`${binary} is not there: run "cargo build --examples --all-features" first`);
   }
   return binary;
 }
@@ -39,7 +42,7 @@ export async function run(name, { args = [], env = {} } = {}) {
  *
  * `env` adds variables. The server ends with the test `t` that started it, if one is given.
  */
-export async function startServer({ t, env = {}, name = "standalone" } = {}) {
+export async function startServer({ t, env = {}, name = DOOR } = {}) {
   for (let attempt = 1; ; attempt += 1) {
     const server = new Server(name, await freePort(), env);
     if (await server.accepts()) {
@@ -79,9 +82,12 @@ class Server {
     return false;
   }
 
-  /** Sends SIGTERM and resolves with the exit status, or with a signal's name. */
-  async stop() {
-    this.child.kill("SIGTERM");
+  /** Ends the server, and resolves with its exit status or the name of a signal. It must have been well until now. */
+  async stop(signal = "SIGKILL") {
+    if (this.child.exitCode !== null || this.child.signalCode !== null || /panicked/.test(this.output)) {
+      throw new Error(`the server was not well:\n${this.output}`);
+    }
+    this.child.kill(signal);
     const hard = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
     const status = await this.exited;
     clearTimeout(hard);
@@ -89,7 +95,7 @@ class Server {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const probe = net.createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const { port } = probe.address();
@@ -98,7 +104,7 @@ async function freePort() {
   return port;
 }
 
-function canConnect(port) {
+export function canConnect(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1");
     socket.once("connect", () => resolve(true)).once("error", () => resolve(false));

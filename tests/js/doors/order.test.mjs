@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
-import { KINDS, kind } from "./support/clients.mjs";
-import { event } from "./support/events.mjs";
-import { within } from "./support/inbox.mjs";
-import { Polling, RawJsonPeer, Socket } from "./support/raw.mjs";
-import { socketIo } from "./support/http.mjs";
-import { startServer } from "./support/server.mjs";
+import { KINDS, kind } from "../support/clients.mjs";
+import { event } from "../support/events.mjs";
+import { within } from "../support/inbox.mjs";
+import { Polling, RawJsonPeer, Socket } from "../support/raw.mjs";
+import { socketIo } from "../support/http.mjs";
+import { startServer } from "../support/server.mjs";
 
 const ROUNDS = 4;
 const AFTERWARDS = 150;

@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import WebSocket from "ws";
 
-import { request, socketIo, speak } from "./support/http.mjs";
-import { Bystanders, Polling, RawSocketPeer, Socket } from "./support/raw.mjs";
-import { startServer } from "./support/server.mjs";
+import { request, socketIo, speak } from "../support/http.mjs";
+import { Bystanders, Polling, RawSocketPeer, Socket } from "../support/raw.mjs";
+import { startServer } from "../support/server.mjs";
 
 const ORIGIN = "http://o.test";
 

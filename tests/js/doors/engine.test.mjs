@@ -6,11 +6,11 @@ import { after, before, describe, it } from "node:test";
 import { Socket as EngineSocket6 } from "engine.io-client-6";
 import WebSocket from "ws";
 
-import { departure, event } from "./support/events.mjs";
-import { Inbox, within } from "./support/inbox.mjs";
-import { Polling, RawJsonPeer, RawSocketPeer, Socket } from "./support/raw.mjs";
-import { socketIo } from "./support/http.mjs";
-import { startServer } from "./support/server.mjs";
+import { departure, event } from "../support/events.mjs";
+import { Inbox, within } from "../support/inbox.mjs";
+import { Polling, RawJsonPeer, RawSocketPeer, Socket } from "../support/raw.mjs";
+import { socketIo } from "../support/http.mjs";
+import { startServer } from "../support/server.mjs";
 
 const EngineSocket3 = createRequire(import.meta.url)("engine.io-client-3").Socket;
 

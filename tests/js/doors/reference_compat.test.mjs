@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { networkInterfaces } from "node:os";
 import { after, before, describe, it } from "node:test";
 
-import { KINDS, kind } from "./support/clients.mjs";
-import { event } from "./support/events.mjs";
-import { Inbox } from "./support/inbox.mjs";
-import { startServer } from "./support/server.mjs";
+import { KINDS, kind } from "../support/clients.mjs";
+import { event } from "../support/events.mjs";
+import { Inbox } from "../support/inbox.mjs";
+import { startServer } from "../support/server.mjs";
 
 const socketIoKinds = KINDS.filter(({ revision }) => revision !== null);
 

@@ -1,12 +1,14 @@
-// The standalone example as a program: its variables, its errors, its end, and what is not signaling.
+// The standalone example as a program: its variables, its errors, its end.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { kind } from "./support/clients.mjs";
-import { request, socketIo } from "./support/http.mjs";
-import { RawJsonPeer, Socket } from "./support/raw.mjs";
-import { run, startServer } from "./support/server.mjs";
+import { kind } from "../support/clients.mjs";
+import { request } from "../support/http.mjs";
+import { RawJsonPeer } from "../support/raw.mjs";
+import { run, startServer } from "../support/server.mjs";
+
+const start = (options) => startServer({ name: "standalone", ...options });
 
 const MILLISECONDS = ["PING_INTERVAL", "PING_TIMEOUT", "UPGRADE_TIMEOUT", "CONNECT_TIMEOUT"].map((name) => `PEER_DATA_${name}_MS`);
 const BYTES = ["PEER_DATA_MAX_MESSAGE_BYTES", "PEER_DATA_OUTBOX_BYTES"];
@@ -48,7 +50,7 @@ describe("the program", () => {
   });
 
   it("says so when the port is taken", async (t) => {
-    const server = await startServer({ t });
+    const server = await start({ t });
     const { code, stderr } = await run("standalone", { env: { PORT: String(server.port) } });
     assert.ok(code > 0);
     assert.match(stderr, new RegExp(String(server.port)));
@@ -56,15 +58,15 @@ describe("the program", () => {
   });
 
   it("ends with status 0 on SIGTERM, idle or in use", async () => {
-    assert.equal(await (await startServer()).stop(), 0);
-    const server = await startServer();
+    assert.equal(await (await start()).stop("SIGTERM"), 0);
+    const server = await start();
     const peers = [];
     for (const name of ["socket.io-client 2.5 polling", "socket.io-client 4.8 websocket", "plain JSON"]) {
       const peer = await kind(name).open(server.url);
       await peer.connect("room");
       peers.push(peer);
     }
-    assert.equal(await server.stop(), 0);
+    assert.equal(await server.stop("SIGTERM"), 0);
     for (const peer of peers) peer.close();
   });
 });
@@ -75,20 +77,8 @@ describe("paths", () => {
     return status === 200 && /"sid":"/.test(body);
   };
 
-  it("match exactly or at a slash; all others are the application's", async (t) => {
-    const server = await startServer({ t });
-    const query = "?EIO=4&transport=polling";
-    for (const path of ["/socket.io/", "/socket.io"]) assert.ok(await answers(server, path + query), path);
-    for (const path of ["/", "/socket.iox/", "/socket.io.js", "/x/socket.io/", "/SOCKET.IO/", "/peer-datax", "/peer-data.js"]) {
-      const { status, headers } = await request(server, path + query);
-      assert.ok(status === 404 || (path === "/" && status === 200), `${path}: ${status}`);
-      assert.equal(headers["access-control-allow-origin"], undefined, path);
-    }
-    assert.equal((await request(server, "/peer-data/")).status, 426);
-  });
-
   it("are configurable", async (t) => {
-    const server = await startServer({ t, env: { PEER_DATA_PATH: "/a/signal", PEER_DATA_JSON_PATH: "/b/json" } });
+    const server = await start({ t, env: { PEER_DATA_PATH: "/a/signal", PEER_DATA_JSON_PATH: "/b/json" } });
     assert.ok(await answers(server, "/a/signal/?EIO=3&transport=polling"));
     for (const path of ["/socket.io/?EIO=3&transport=polling", "/peer-data", "/a/", "/a"]) {
       assert.equal((await request(server, path)).status, 404, path);
@@ -99,24 +89,5 @@ describe("paths", () => {
     assert.deepEqual(await client.connect("room"), [peer.id]);
     client.close();
     peer.close();
-  });
-});
-
-describe("settings", () => {
-  it("reach the handshake", async (t) => {
-    const env = { PEER_DATA_PING_INTERVAL_MS: "12345", PEER_DATA_PING_TIMEOUT_MS: "6789", PEER_DATA_MAX_MESSAGE_BYTES: "54321" };
-    const server = await startServer({ t, env });
-    const { body } = await request(server, socketIo({ EIO: 4, transport: "polling" }));
-    const { pingInterval, pingTimeout, maxPayload } = JSON.parse(body.slice(1));
-    assert.deepEqual([pingInterval, pingTimeout, maxPayload], [12_345, 6_789, 54_321]);
-  });
-
-  it("bound a message", async (t) => {
-    const server = await startServer({ t, env: { PEER_DATA_MAX_MESSAGE_BYTES: "1000" } });
-    const socket = await Socket.open(server, "/peer-data");
-    socket.send(`"${"x".repeat(998)}"`);
-    assert.match(await socket.next((frame) => frame.includes("ERROR")), /"malformed"/);
-    socket.send(`"${"x".repeat(999)}"`);
-    assert.equal((await socket.closed).code, 1009);
   });
 });

@@ -1,0 +1,63 @@
+//! Signaling beside a handler of your own on bare hyper, without a framework.
+//!
+//! ```text
+//! cargo run --release --example hyper_bare
+//! ```
+//!
+//! `HOST` (default 127.0.0.1) and `PORT` (default 3000) say where; the server's settings are read
+//! from `PEER_DATA_*` variables.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http_body_util::Either;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use peer_data_server::{Builder, PeerDataService};
+use tokio::net::TcpListener;
+use tower::Service;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let signaling = PeerDataService::new(Builder::from_env()?.build()?);
+
+    let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".into());
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
+    let listener = TcpListener::bind((&*host, port.parse()?)).await?;
+    println!("signaling on http://{}", listener.local_addr()?);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // A connection that is gone already, or too many open files: both pass.
+                eprintln!("accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let signaling = signaling.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut signaling = signaling.clone();
+            async move {
+                match request.uri().path() {
+                    "/" => Ok(Response::new(Either::Left("hello".to_owned()))),
+                    // Signaling, and 404 for the rest.
+                    _ => signaling
+                        .call(request)
+                        .await
+                        .map(|answer| answer.map(Either::Right)),
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let connection = auto::Builder::new(TokioExecutor::new());
+            // A client that breaks off is no error of ours, and its session has heard of it.
+            let _ = connection
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}

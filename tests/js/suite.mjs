@@ -1,0 +1,46 @@
+// Runs the scenarios over every door of the crate: the examples that mount it, and what stands in front.
+//
+//   npm test                                     all of them
+//   npm test -- hyper_bare nginx                 some of them
+//   npm test -- actix_app sessions.test.mjs      one file, over one door
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+/** Folders of scenarios; those in `doors` are the same for each example. */
+const SUITES = {
+  axum_layer: "doors",
+  axum_service: "doors",
+  hyper_bare: "doors",
+  actix_app: "doors",
+  standalone: "standalone",
+  nginx: "nginx",
+};
+
+const arguments_ = process.argv.slice(2);
+const files = arguments_.filter((name) => name.endsWith(".test.mjs"));
+const names = arguments_.filter((name) => !files.includes(name));
+const unknown = names.filter((name) => !Object.hasOwn(SUITES, name));
+if (unknown.length > 0) {
+  console.error(`no such suite: ${unknown}; there are ${Object.keys(SUITES).join(", ")}`);
+  process.exit(2);
+}
+
+process.chdir(fileURLToPath(new URL(".", import.meta.url)));
+for (const name of names.length > 0 ? names : Object.keys(SUITES)) {
+  const folder = SUITES[name];
+  const chosen = readdirSync(folder).filter((file) => file.endsWith(".test.mjs") && (files.length === 0 || files.includes(file)));
+  if (chosen.length > 0 && !(await passes(name, chosen.map((file) => `${folder}/${file}`)))) process.exitCode = 1;
+}
+
+async function passes(name, paths) {
+  const options = ["--test", "--test-concurrency=2", "--test-reporter=./support/reporter.mjs", "--test-reporter-destination=stdout"];
+  const child = spawn(process.execPath, [...options, ...paths], {
+    env: { ...process.env, SUITE: name, ...(SUITES[name] === "doors" && { DOOR: name }) },
+    stdio: "inherit",
+  });
+  const [code] = await once(child, "exit");
+  return code === 0;
+}
