@@ -55,10 +55,10 @@ async fn meet(site: &Program) {
     let mut one = Socket::open(site.address, "/peer-data").await;
     let ready: serde_json::Value = serde_json::from_str(&one.text().await).expect("JSON");
     one.send(&connect).await;
-    // Heard once the first is in the room.
+    // Refused, and that once the first is in the room.
     let id = ready["payload"]["id"].as_str().expect("an id");
     one.send(&event_to(id, "OFFER", "r", 1).to_string()).await;
-    assert!(one.text().await.contains("OFFER"));
+    assert!(one.text().await.contains("oneself"));
     let mut two = Socket::open(site.address, "/peer-data").await;
     let ready: serde_json::Value = serde_json::from_str(&two.text().await).expect("JSON");
     two.send(&connect).await;
