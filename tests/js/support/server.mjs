@@ -39,7 +39,7 @@ export async function run(name, { args = [], env = {} } = {}) {
  *
  * `env` adds variables. The server ends with the test `t` that started it, if one is given.
  */
-export async function startServer({ t, env = {}, name = "standalone" } = {}) {
+export async function startServer({ t, env = {}, name = process.env.SERVER_EXAMPLE ?? "standalone" } = {}) {
   for (let attempt = 1; ; attempt += 1) {
     const server = new Server(name, await freePort(), env);
     if (await server.accepts()) {
