@@ -1,7 +1,7 @@
 //! Every wire over HTTP/2: polls as streams of one connection, and websockets by CONNECT
 //! (RFC 8441).
 
-#![cfg(feature = "http2")]
+#![cfg(feature = "tower")]
 
 mod support;
 

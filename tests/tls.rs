@@ -1,6 +1,6 @@
 //! The example `tls`, run as it is, with real clients of both versions of HTTP.
 
-#![cfg(feature = "http2")]
+#![cfg(feature = "tower")]
 
 mod support;
 

@@ -68,11 +68,10 @@ use crate::server::PeerData;
 ///
 /// # HTTP/2
 ///
-/// Polling needs nothing. Websockets over HTTP/2 (RFC 8441) need this crate's feature `http2`, and
-/// a server that offers them: `axum::serve` does with axum's own feature `http2`, hyper after
-/// `enable_connect_protocol()`. A server that offers them must also have the feature here, for its
-/// browsers will use them. Any other CONNECT, to a host or to one of the application's paths, goes
-/// to the application; on signaling's own paths, what is no websocket is refused.
+/// Polling needs nothing. Websockets over HTTP/2 (RFC 8441) need a server that offers them:
+/// `axum::serve` does with axum's own feature `http2`, hyper after `enable_connect_protocol()`. Any
+/// other CONNECT, to a host or to one of the application's paths, goes to the application; on
+/// signaling's own paths, what is no websocket is refused.
 #[derive(Clone, Debug, Default)]
 pub struct PeerDataLayer {
     server: PeerData,

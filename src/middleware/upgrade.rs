@@ -22,16 +22,10 @@ pub(super) fn offered<B>(request: &Request<B>) -> Upgrade {
 }
 
 /// Whether it is a CONNECT for a websocket (RFC 8441, 4).
-#[cfg(feature = "http2")]
 fn is_extended_connect<B>(request: &Request<B>) -> bool {
     let protocol = request.extensions().get::<hyper::ext::Protocol>();
     request.method() == http::Method::CONNECT
         && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
-}
-
-#[cfg(not(feature = "http2"))]
-fn is_extended_connect<B>(_: &Request<B>) -> bool {
-    false
 }
 
 /// Answers 101, or 200 to a CONNECT, and spawns the task that pumps the connection once it is upgraded.

@@ -164,6 +164,12 @@ impl Exchange {
         .await
     }
 
+    /// Everything until the server hangs up.
+    pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
+        while self.more().await {}
+        std::mem::take(&mut self.read)
+    }
+
     async fn read_response(&mut self) -> Response {
         let head = self.read_until(b"\r\n\r\n").await;
         let head = String::from_utf8(head).expect("a head of text");
@@ -185,10 +191,7 @@ impl Exchange {
         response.body = match length {
             Some(length) => self.read_exactly(length.expect("a length")).await,
             None if matches!(status, 100..=199 | 204) => Vec::new(),
-            None => {
-                while self.more().await {}
-                std::mem::take(&mut self.read)
-            }
+            None => self.read_to_end().await,
         };
         response
     }
