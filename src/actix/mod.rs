@@ -3,6 +3,8 @@
 mod request;
 mod socket;
 
+use std::fmt::Write as _;
+
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, Scope};
@@ -52,7 +54,8 @@ fn literal(path: &str) -> String {
     let mut pattern = "/{path:".to_owned();
     for c in path.trim_start_matches('/').chars() {
         if c.is_ascii_punctuation() {
-            pattern += &format!(r"\x{:02x}", u32::from(c));
+            // Writing to a string cannot fail.
+            let _ = write!(pattern, r"\x{:02x}", u32::from(c));
         } else {
             pattern.push(c);
         }
