@@ -112,7 +112,7 @@ async fn the_application_goes_on_beside_it() {
                 }),
             )
             .route("/echo", web::post().to(async |body: String| body))
-            .default_service(web::to(|| HttpResponse::ImATeapot()))
+            .default_service(web::to(HttpResponse::ImATeapot))
     );
     for round in 0..2 {
         meet(&[address; 5], &server).await;
