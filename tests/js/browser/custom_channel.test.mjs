@@ -56,24 +56,27 @@ describe("a channel of one's own", () => {
     assert.deepEqual(pages.map((page) => page.errors), [[], [], []]);
   });
 
-  it("ignores what peer-data does not know, whoever says it", async (t) => {
+  it("keeps from peer-data what it does not know, whoever says it", async (t) => {
     const [browser, server] = [await startBrowser(t), await start(t)];
     const stranger = await RawJsonPeer.open(server);
     await stranger.connect("call");
-    const page = await openPage(browser, `${server.url}/?room=call`);
-    const { caller } = await stranger.next((e) => e.type === "CONNECT");
-    const warned = page.waitForEvent("console", { predicate: (message) => message.text().startsWith("refused:") });
-    for (const type of ["READY", "ERROR", "CHAT", "disconnected", "participant"]) {
-      stranger.send({ type, room: { id: "call" }, payload: { id: "not mine", code: "busy" } });
-    }
-    // An offer that makes no sense is answered by peer-data itself; the page stands.
-    stranger.send({ type: "CANDIDATE", callee: caller, room: { id: "call" }, payload: null });
-    await page.evaluate(() => window.ready);
-    // The server's own ERROR is told to the developer, and goes no further.
-    stranger.close();
+    const page = await join(browser, server.url);
+    const warning = page.waitForEvent("console", { predicate: (message) => message.text().startsWith("refused:") });
+    const unknown = ["READY", "ERROR", "CHAT", "log", "disconnected"];
+    await page.evaluate((types) => {
+      window.dispatched = [];
+      for (const type of types) window.channel.dispatcher.register(type, () => window.dispatched.push(type));
+    }, [...unknown, "CONNECT"]);
+
+    // The server's own ERROR is told to the developer.
     await page.evaluate(() => window.channel.onSend({ type: "OFFER", callee: { id: "nobody" }, room: { id: "call" } }));
-    await warned;
+    await warning;
+    for (const type of unknown) stranger.send({ type, room: { id: "call" }, payload: { id: "not mine" } });
+    stranger.send({ type: "CONNECT", room: { id: "call" }, payload: null });
+    await page.waitForFunction(() => window.dispatched.includes("CONNECT"));
+    assert.deepEqual(await page.evaluate(() => window.dispatched), ["CONNECT"]);
     assert.deepEqual(page.errors, []);
+    stranger.close();
   });
 
   it("says when the connection to the server is lost", async (t) => {
