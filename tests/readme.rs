@@ -1,0 +1,32 @@
+//! What the README shows of the examples is what they say.
+
+use std::fs;
+use std::path::Path;
+
+/// Without indentation and blank lines.
+fn lines(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn snippets_are_parts_of_their_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    let mut found = 0;
+    for part in readme.split("<!-- examples/").skip(1) {
+        let (name, rest) = part.split_once(" -->").expect("the name of an example");
+        let (_, rest) = rest.split_once("```rust,ignore\n").expect("a snippet");
+        let (snippet, _) = rest.split_once("```").expect("its end");
+        let example = fs::read_to_string(root.join("examples").join(name)).expect("an example");
+        let (snippet, example) = (lines(snippet), lines(&example));
+        let mut places = example.windows(snippet.len());
+        assert!(
+            !snippet.is_empty() && places.any(|lines| lines == snippet),
+            "{name} has not:\n{}",
+            snippet.join("\n")
+        );
+        found += 1;
+    }
+    assert_eq!(found, 4, "one for each way to mount it");
+}
