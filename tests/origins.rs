@@ -67,6 +67,10 @@ async fn a_foreign_page_is_refused_everything(host: Host, revision: Revision) {
             is_forbidden(&from(origin, request, &site).await);
         }
     }
+    // A script tag of another site: no origin, but the browser says what it is.
+    let script = Request::get(&target(revision, "&transport=polling&j=0"));
+    let script = script.header("Sec-Fetch-Site", "cross-site");
+    is_forbidden(&script.send(site.address).await);
     assert_eq!(site.server.peer_count(), 0);
 }
 
@@ -173,17 +177,18 @@ async fn hooks_see_cookies_of_pages_that_may(host: Host) {
             "{name}: {value}"
         );
     }
-    for value in ["cross-site", "same-site"] {
-        let seen = seen_of(&site, "Sec-Fetch-Site", value, "", &mut seen).await;
-        assert_eq!(seen, "||a&b", "{value}");
-    }
-
     // Served by default, and yet nobody's pages.
     let (builder, mut seen) = watched(Builder::default());
     let site = host.start_with(|_| builder).await;
-    for origin in [FOREIGN, ALLOWED, "null"] {
-        let seen = seen_of(&site, "Origin", origin, "", &mut seen).await;
-        assert_eq!(seen, "||a&b", "{origin}");
+    for (name, value) in [
+        ("Origin", FOREIGN),
+        ("Origin", ALLOWED),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ] {
+        let seen = seen_of(&site, name, value, "", &mut seen).await;
+        assert_eq!(seen, "||a&b", "{name}: {value}");
     }
     let upgrades = [
         Request::upgrade("/socket.io/?EIO=3&transport=websocket&token=t"),
