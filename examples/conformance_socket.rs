@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = PeerData::builder()
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))
-        .connect_timeout(Duration::from_millis(1000))
+        .connect_timeout(Duration::from_secs(1))
         .max_message(1_000_000)
         .signaling(false)
         .on_connect(show_auth)

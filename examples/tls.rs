@@ -1,7 +1,7 @@
 //! Signaling over TLS, by HTTP/1.1 and HTTP/2, with the chat page beside it.
 //!
 //! ```text
-//! cargo run --release --features http2 --example tls
+//! cargo run --release --example tls
 //! ```
 //!
 //! Then open <https://localhost:3000/#lobby> in two windows, and let the browser trust the

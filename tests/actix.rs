@@ -112,7 +112,7 @@ async fn the_application_goes_on_beside_it() {
                 }),
             )
             .route("/echo", web::post().to(async |body: String| body))
-            .default_service(web::to(|| HttpResponse::ImATeapot()))
+            .default_service(web::to(async || HttpResponse::ImATeapot().finish()))
     );
     for round in 0..2 {
         meet(&[address; 5], &server).await;
@@ -264,6 +264,8 @@ async fn whoever_is_registered_first_answers() {
             .route("/{path:.*}", web::get().to(own))
     );
     assert!(signals(first, "/socket.io/").await);
+    // As all of actix's routes, these are matched decoded.
+    assert!(signals(first, "/socket%2eio/").await);
     assert!(speaks_json(first, "/peer-data").await);
     assert!(!signals(first, "/elsewhere").await);
 

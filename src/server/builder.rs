@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::custom::CustomHook;
 use super::edge::{Edge, EdgeSettings};
-use super::{AppEvent, CustomEvent, Hello, Namespace, Peer, PeerData, Settings, Verdict};
+use super::{AppEvent, CustomEvent, Dialect, Hello, Namespace, Peer, PeerData, Settings, Verdict};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::wire::intent::{Paths, is_under};
@@ -52,8 +52,7 @@ pub struct Builder {
     custom: Option<CustomHook>,
     main: Namespace,
     others: Vec<Namespace>,
-    signaling: bool,
-    engine_echo: bool,
+    dialect: Dialect,
     /// Settings that came from the environment, with the variables that they came from.
     pub(super) variables: Vec<(&'static str, &'static str)>,
 }
@@ -71,8 +70,7 @@ impl Default for Builder {
             custom: None,
             main: Namespace::new("/"),
             others: Vec::new(),
-            signaling: true,
-            engine_echo: false,
+            dialect: Dialect::default(),
             variables: Vec::new(),
         }
     }
@@ -245,7 +243,11 @@ impl Builder {
     /// server: every event goes to the [`on_event`](Self::on_event) hook, and plain JSON clients
     /// are refused whatever they say.
     pub fn signaling(mut self, on: bool) -> Self {
-        self.signaling = on;
+        self.dialect = if on {
+            Dialect::Signaling
+        } else {
+            Dialect::Events
+        };
         self
     }
 
@@ -253,7 +255,7 @@ impl Builder {
     #[cfg(feature = "conformance")]
     #[doc(hidden)]
     pub fn engine_echo(mut self) -> Self {
-        self.engine_echo = true;
+        self.dialect = Dialect::EngineEcho;
         self
     }
 
@@ -341,8 +343,7 @@ impl Builder {
                 .iter()
                 .any(|namespace| namespace.on_connect.is_some()),
             namespaces,
-            signaling: self.signaling,
-            engine_echo: self.engine_echo,
+            dialect: self.dialect,
             paths,
             edge: self.edge.check()?,
             limits: Arc::new(limits),
@@ -367,8 +368,7 @@ impl Default for Settings {
             custom: None,
             keep_handshakes: false,
             namespaces: vec![Namespace::new("/")],
-            signaling: true,
-            engine_echo: false,
+            dialect: Dialect::default(),
         }
     }
 }

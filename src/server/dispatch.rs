@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::client::Client;
 use super::custom::{CustomEvent, Verdict};
 use super::namespace::TooLarge;
-use super::{Handshake, Hello, Peer, PeerData};
+use super::{Dialect, Handshake, Hello, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::error::{CloseReason, Code};
 use crate::id::{PeerId, RoomId, SessionId};
@@ -48,7 +48,7 @@ impl PeerData {
             }
             Event::Packet(incoming) => self.packet(client, incoming),
             Event::Json { sender, text } => {
-                let outcome = if self.inner.settings.signaling {
+                let outcome = if self.inner.settings.dialect == Dialect::Signaling {
                     envelope::read_event(text)
                         .and_then(|envelope| self.signal(client, &sender, &envelope, Vec::new()))
                 } else {
@@ -75,7 +75,7 @@ impl PeerData {
 
     /// Makes a client a peer whose wire does not wait to be asked.
     pub(super) fn connect_unasked(&self, client: &Arc<Client>) {
-        if !self.inner.settings.engine_echo {
+        if self.inner.settings.dialect != Dialect::EngineEcho {
             self.connect(client, socket::Namespace::MAIN, None);
         }
     }
@@ -175,7 +175,7 @@ impl PeerData {
     }
 
     fn has_signaling(&self, sender: &Presence) -> bool {
-        self.inner.settings.signaling && sender.namespace.is_none()
+        self.inner.settings.dialect == Dialect::Signaling && sender.namespace.is_none()
     }
 
     /// Answers an event whose attachments were dropped, by the same rules as any other.

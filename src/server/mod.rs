@@ -88,10 +88,19 @@ struct Settings {
     keep_handshakes: bool,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
-    /// Off: a `message` is an event like any other.
-    signaling: bool,
+    dialect: Dialect,
+}
+
+/// How much of what clients say is understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Dialect {
+    #[default]
+    Signaling,
+    /// Socket.IO: a `message` is an event like any other.
+    Events,
     /// Engine.IO alone: what comes is sent back.
-    engine_echo: bool,
+    #[cfg_attr(not(feature = "conformance"), allow(dead_code))]
+    EngineEcho,
 }
 
 impl Settings {
@@ -213,7 +222,7 @@ impl PeerData {
         session: Session,
         handshake: Option<Box<Handshake>>,
     ) -> Arc<Client> {
-        let session = if self.inner.settings.engine_echo {
+        let session = if self.inner.settings.dialect == Dialect::EngineEcho {
             session.bare()
         } else {
             session

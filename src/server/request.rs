@@ -94,13 +94,13 @@ impl PeerData {
             }
             Intent::Socket { target, handshake } => {
                 let opening = match target {
-                    SocketTarget::Upgrade { sid, base64 } => match self.probe(&sid, base64) {
-                        Some(connection) => Opening::Probe(connection),
-                        None => {
+                    SocketTarget::Upgrade { sid, base64 } => {
+                        let Some(connection) = self.probe(&sid, base64) else {
                             let reply = dress(None, None).refuse(Refusal::SessionUnknown);
                             return Task::Answer(reply);
-                        }
-                    },
+                        };
+                        Opening::Probe(connection)
+                    }
                     SocketTarget::Open { revision, base64 } => {
                         Opening::Engine(revision, base64, self.handshake(head, false))
                     }

@@ -3,63 +3,58 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { openPage, picture, startBrowser } from "../support/browser.mjs";
+import { picture, startBrowser } from "../support/browser.mjs";
+import { startNginx } from "../support/nginx.mjs";
+import { hears, join, meets, talk } from "../support/pages.mjs";
 import { startServer } from "../support/server.mjs";
 
-/** A page in the room, once its client has asked to join. */
-async function join(browser, server, transport) {
-  const query = new URLSearchParams({ room: "call", ...(transport && { transport }) });
-  const page = await openPage(browser, `${server.url}/?${query}`);
-  await page.evaluate(() => window.ready);
-  return page;
+const TRANSPORTS = [undefined, "polling", "websocket"];
+const named = (transport) => transport ?? "polling, then websocket";
+
+/** The page's own server. */
+const start = (t) => startServer({ t, name: "peer_data_client" });
+
+/** Two pages negotiate, talk and see each other; resolves with them. */
+async function meetInPairs(browser, url, query) {
+  const ann = await join(browser, url, query);
+  const ben = await join(browser, url, query);
+  await meets(ann, 1);
+  await meets(ben, 1);
+  await talk(ann, ben);
+  return [ann, ben];
 }
 
-/** Waits until the page has open channels and live video with `count` others, and no one else. */
-async function meets(page, count) {
-  const met = (count) =>
-    window.peers.length === count &&
-    window.peers.every(({ channelState, videoTracks }) => channelState === "open" && videoTracks > 0);
-  await page.waitForFunction(met, count);
+/** The paths of the requests to signaling that the page has made, with the transport of each. */
+function requestsOf(page) {
+  return page.evaluate(() =>
+    performance
+      .getEntriesByType("resource")
+      .map(({ name }) => new URL(name))
+      .filter(({ pathname }) => pathname.startsWith("/socket.io"))
+      .map(({ origin, searchParams }) => `${origin} ${searchParams.get("transport")}`),
+  );
 }
 
-async function say(page, text) {
-  await page.evaluate((text) => window.sendToAll(text), text);
-}
-
-async function hears(page, text) {
-  await page.waitForFunction((text) => window.peers.some(({ received }) => received.includes(text)), text);
-}
-
-async function start(t) {
-  return [await startBrowser(t), await startServer({ t, name: "peer_data_client" })];
-}
-
-for (const transport of [undefined, "polling", "websocket"]) {
-  describe(`peer-data by ${transport ?? "polling, then websocket"}`, () => {
+for (const transport of TRANSPORTS) {
+  const query = transport && { transport };
+  describe(`peer-data by ${named(transport)}`, () => {
     it("opens a data channel both ways and carries video", async (t) => {
-      const [browser, server] = await start(t);
-      const ann = await join(browser, server, transport);
-      const ben = await join(browser, server, transport);
-      await meets(ann, 1);
-      await meets(ben, 1);
-      await say(ann, "from Ann");
-      await hears(ben, "from Ann");
-      await say(ben, "from Ben");
-      await hears(ann, "from Ben");
+      const [browser, server] = [await startBrowser(t), await start(t)];
+      const [ann, ben] = await meetInPairs(browser, server.url, query);
       if (!transport) await picture(ann, "peer_data_client");
       assert.deepEqual([ann.errors, ben.errors], [[], []]);
     });
 
     it("takes a third peer in, and lets one go by disconnect and one by a closed tab", async (t) => {
-      const [browser, server] = await start(t);
+      const [browser, server] = [await startBrowser(t), await start(t)];
       const pages = [];
       for (let count = 0; count < 3; count += 1) {
-        const page = await join(browser, server, transport);
+        const page = await join(browser, server.url, query);
         pages.push(page);
         for (const other of pages) await meets(other, count);
       }
       const [ann, ben, cleo] = pages;
-      await say(cleo, "hello, both");
+      await cleo.evaluate(() => window.sendToAll("hello, both"));
       await hears(ann, "hello, both");
       await hears(ben, "hello, both");
 
@@ -72,5 +67,33 @@ for (const transport of [undefined, "polling", "websocket"]) {
       await meets(ann, 0);
       assert.deepEqual([ann.errors, ben.errors], [[], []]);
     });
+  });
+}
+
+for (const door of ["axum_service", "actix_app"]) {
+  describe(`peer-data with signaling by ${door}`, () => {
+    it("of another origin, without a setting", async (t) => {
+      const [browser, pages, signaling] = [await startBrowser(t), await start(t), await startServer({ t, name: door })];
+      const [ann, ben] = await meetInPairs(browser, pages.url, { server: signaling.url });
+      const requests = await requestsOf(ann);
+      assert.ok(requests.includes(`${signaling.url} polling`), `no polling across origins: ${requests}`);
+      assert.deepEqual(requests.filter((request) => !request.startsWith(signaling.url)), []);
+      await ben.close();
+      await meets(ann, 0);
+      assert.deepEqual(ann.errors, []);
+    });
+
+    for (const transport of TRANSPORTS) {
+      it(`behind nginx and TLS, by ${named(transport)}`, async (t) => {
+        const [browser, pages, signaling] = [await startBrowser(t), await start(t), await startServer({ t, name: door })];
+        const nginx = await startNginx({ t, signaling: signaling.port, application: pages.port });
+        const [ann, ben] = await meetInPairs(browser, nginx.url, transport && { transport });
+        if (transport === "polling") assert.ok((await requestsOf(ann)).every((request) => request === `${nginx.url} polling`));
+        if (!transport) await picture(ann, `nginx-${door}`);
+        await ben.close();
+        await meets(ann, 0);
+        assert.deepEqual(ann.errors, []);
+      });
+    }
   });
 }

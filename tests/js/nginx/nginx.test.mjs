@@ -132,9 +132,17 @@ describe("a client that vanishes behind nginx is announced as gone", () => {
 });
 
 describe("nginx", () => {
-  it("gives everything else to the application", async () => {
-    assert.equal((await request(nginx, "/")).body, "hello");
-    assert.equal((await request(nginx, "/nothing-here")).status, 404);
+  it("gives everything else to the application", async (t) => {
+    const application = http.createServer((incoming, answer) => answer.end(`the application's ${incoming.url}`));
+    application.listen(0, "127.0.0.1");
+    await once(application, "listening");
+    t.after(() => application.close());
+    const front = await startNginx({ t, signaling: server.port, application: application.address().port });
+    for (const path of ["/", "/index.html?a=b", "/peer-data.js", "/socket.iox/"]) {
+      assert.equal((await request(front, path)).body, `the application's ${path}`);
+    }
+    assert.equal((await request(front, "/peer-data")).status, 426);
+    assert.match((await request(front, socketIo({ EIO: 4, transport: "polling" }))).body, /"sid":"/);
   });
 
   it("sends plain HTTP to TLS", async () => {
