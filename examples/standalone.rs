@@ -73,6 +73,10 @@ where
 fn help() {
     println!("A WebRTC signaling server. It takes no arguments, but reads the environment:\n");
     let line = |name: &str, default: &str, meaning: &str| {
+        let default = match default {
+            "" => "none",
+            default => default,
+        };
         println!("  {name:<30} {meaning} [{default}]");
     };
     line("HOST", DEFAULT_HOST, "the address to listen on");

@@ -30,6 +30,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tower", &["middleware"]),
     ("pin_project_lite", &["middleware"]),
     ("if_addrs", &["wire"]),
+    ("ipnet", &["wire"]),
     ("getrandom", &["id"]),
     ("axum", &["axum", "middleware"]),
     ("actix_web", &["actix"]),

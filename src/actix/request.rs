@@ -1,8 +1,10 @@
 //! One request that was routed here, and its answer.
 
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::http::{ConnectionType, StatusCode, Version};
@@ -28,7 +30,37 @@ pub(super) async fn answer(task: Task, mut payload: Payload) -> HttpResponse {
             return response(reply, |_| BoxBody::new(SocketBody::new(socket, payload)));
         }
     };
-    response(reply, BoxBody::new)
+    let unsent = Unsent::announced_by(&reply);
+    response(reply, |body| {
+        unsent.map_or_else(|| BoxBody::new(body), BoxBody::new)
+    })
+}
+
+/// The body that a HEAD is not sent. actix says the length of the body that it is given, whatever
+/// the headers say.
+struct Unsent(u64);
+
+impl Unsent {
+    fn announced_by(reply: &Reply) -> Option<Self> {
+        let mut headers = reply.headers.iter();
+        let (_, length) = headers.find(|(name, _)| *name == "content-length")?;
+        length.parse().ok().map(Self)
+    }
+}
+
+impl MessageBody for Unsent {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Task {

@@ -6,7 +6,7 @@ use super::Builder;
 use crate::error::Error;
 use crate::id::SessionId;
 use crate::wire::forwarded::TrustedProxies;
-use crate::wire::intent::Head;
+use crate::wire::intent::{Door, Head};
 use crate::wire::origin::Origin;
 use crate::wire::script::Script;
 
@@ -29,10 +29,14 @@ impl Builder {
     /// host and port a request is addressed to: by its `Host` header or, through one of the
     /// [`trusted_proxies`](Self::trusted_proxies), by the last `X-Forwarded-Host`.
     ///
-    /// Browsers always say which page opens a websocket, and which page of another origin sends
-    /// or reads something. Requests without an `Origin` are let in: they are the server's own
-    /// pages', or no page's. A program can claim any origin, so this protects users from pages,
-    /// and nothing from programs.
+    /// Browsers say of which origin a page is that opens a websocket, or that is another server's
+    /// and sends or reads something. Requests without an `Origin` are let in: they are the server's
+    /// own pages', or no page's. Only where `Sec-Fetch-Site` says that another page causes them,
+    /// they are not, as script tags (JSONP) can read what comes.
+    ///
+    /// A program can claim any origin: this protects users from pages, and nothing from programs.
+    /// And a name that somebody else has pointed at the server makes pages of that name its own;
+    /// where this matters, let the proxy in front answer to your names only.
     ///
     /// ```
     /// use peer_data_server::PeerData;
@@ -154,10 +158,16 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// Whether a request is served, whoever's page it is from.
-    pub(super) fn admits(&self, head: &Head<'_>) -> bool {
-        let (Some(allowed), Some(origin)) = (&self.allowed, head.header("origin")) else {
+    /// Whether the page behind a request, if any, is served at that door.
+    pub(super) fn admits(&self, door: Door, head: &Head<'_>) -> bool {
+        let Some(allowed) = &self.allowed else {
             return true;
+        };
+        let Some(origin) = head.header("origin") else {
+            let site = head.header("sec-fetch-site");
+            let foreign = matches!(site, Some("same-site" | "cross-site"));
+            // The client's script is for script tags, and tells nobody anything.
+            return door == Door::Script || !foreign;
         };
         Origin::parse(origin)
             .is_ok_and(|origin| allowed.contains(&origin) || self.is_own(&origin, head))
@@ -238,14 +248,15 @@ mod tests {
     fn everybody_is_admitted_by_default() {
         let edge = edge(|builder| builder);
         for origin in ["https://o.test", "null", "nonsense", ""] {
-            assert!(ask(&[("origin", origin)], |head| edge.admits(head)));
+            assert!(ask(&[("origin", origin)], |head| edge
+                .admits(Door::Engine, head)));
         }
     }
 
     #[test]
     fn a_list_admits_its_own_and_the_servers() {
         let edge = edge(|builder| builder.allowed_origins(["HTTPS://O.test:443"]));
-        let admits = |headers: &[_]| ask(headers, |head| edge.admits(head));
+        let admits = |headers: &[_]| ask(headers, |head| edge.admits(Door::Engine, head));
         assert!(admits(&[]));
         assert!(admits(&[("origin", "https://o.test")]));
         assert!(admits(&[
@@ -253,6 +264,16 @@ mod tests {
             ("host", "site.test")
         ]));
         assert!(admits(&[("origin", "http://authority.test")]));
+        for (site, expected) in [
+            ("same-origin", true),
+            ("none", true),
+            ("same-site", false),
+            ("cross-site", false),
+        ] {
+            let headers = [("sec-fetch-site", site)];
+            assert_eq!(admits(&headers), expected, "{site}");
+            assert!(ask(&headers, |head| edge.admits(Door::Script, head)));
+        }
         for (origin, host) in [
             ("http://o.test", "site.test"),
             ("https://o.test:8443", "site.test"),
@@ -273,7 +294,7 @@ mod tests {
     fn null_is_admitted_by_its_name() {
         let edge = edge(|builder| builder.allowed_origins(["null"]));
         ask(&[("origin", "null")], |head| {
-            assert!(edge.admits(head));
+            assert!(edge.admits(Door::Engine, head));
             assert!(!edge.acts_for_its_user(head, false), "anybody can be it");
         });
     }
@@ -281,7 +302,11 @@ mod tests {
     #[test]
     fn an_empty_list_admits_the_servers_own_alone() {
         let edge = edge(|builder| builder.allowed_origins([""; 0]));
-        let admits = |origin| ask(&[("origin", origin)], |head| edge.admits(head));
+        let admits = |origin| {
+            ask(&[("origin", origin)], |head| {
+                edge.admits(Door::Engine, head)
+            })
+        };
         assert!(admits("https://authority.test"));
         assert!(!admits("https://o.test"));
     }
@@ -297,7 +322,7 @@ mod tests {
         for (proxy, expected) in [("10.0.0.0/8", true), ("10.0.0.2", false)] {
             let edge = edge(|builder| strict(builder).trusted_proxies([proxy]));
             ask(&headers, |head| {
-                assert_eq!(edge.admits(head), expected, "{proxy}");
+                assert_eq!(edge.admits(Door::Engine, head), expected, "{proxy}");
                 assert_eq!(edge.acts_for_its_user(head, false), expected, "{proxy}");
             });
         }

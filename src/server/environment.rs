@@ -299,6 +299,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_have_commas_and_scripts_are_files() {
+        for (name, value) in [
+            (
+                "PEER_DATA_ALLOWED_ORIGINS",
+                "https://o.test , null,http://[::1]:1",
+            ),
+            ("PEER_DATA_TRUSTED_PROXIES", "10.0.0.0/8,::1 , 192.0.2.1"),
+            ("PEER_DATA_CLIENT_SCRIPT", file!()),
+        ] {
+            read(name, value).unwrap().build().unwrap();
+        }
+    }
+
+    #[test]
     fn zero_and_false_are_off() {
         for off in ["0", "false", "OFF", "no"] {
             assert_eq!(switch(off), Ok(false));

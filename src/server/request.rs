@@ -53,7 +53,7 @@ impl PeerData {
         let Some(door) = settings.paths.door(mount, head.path) else {
             return Task::Elsewhere;
         };
-        if !settings.edge.admits(head) {
+        if !settings.edge.admits(door, head) {
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }

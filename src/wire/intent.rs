@@ -171,14 +171,14 @@ impl SocketHandshake {
 impl Paths {
     /// Which door a request is at; none, if it is the application's.
     pub(crate) fn door(&self, mount: Mount, path: &str) -> Option<Door> {
-        let script = match mount {
+        match mount {
             Mount::Json => return Some(Door::Json),
-            Mount::Engine => path.ends_with(SCRIPT),
-            Mount::Paths if is_under(path, &self.engine) => {
-                path.strip_prefix(&*self.engine) == Some(SCRIPT)
-            }
+            Mount::Engine => {}
+            Mount::Paths if is_under(path, &self.engine) => {}
             Mount::Paths => return is_under(path, &self.json).then_some(Door::Json),
-        };
+        }
+        // By its end: a router may have taken away what stands before.
+        let script = path.ends_with(SCRIPT);
         Some(if script { Door::Script } else { Door::Engine })
     }
 }

@@ -190,7 +190,7 @@ impl Exchange {
         let length = response.header("content-length").map(str::parse);
         response.body = match length {
             Some(length) => self.read_exactly(length.expect("a length")).await,
-            None if matches!(status, 100..=199 | 204) => Vec::new(),
+            None if matches!(status, 100..=199 | 204 | 304) => Vec::new(),
             None => self.read_to_end().await,
         };
         response

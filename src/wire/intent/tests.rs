@@ -130,6 +130,32 @@ fn paths_end_at_a_slash() {
 }
 
 #[test]
+fn the_script_is_a_file_below_engine_io() {
+    for path in ["/socket.io/socket.io.js", "/socket.io/any/socket.io.js"] {
+        assert_eq!(door(Mount::Paths, path), Some(Door::Script), "{path}");
+        for method in ["GET", "HEAD", "POST"] {
+            let intent = read(method, path, &[]);
+            assert!(matches!(intent, Intent::Script), "{method} {path}");
+        }
+    }
+    for path in ["/socket.io.js", "/api/socket.io/socket.io.js"] {
+        assert_eq!(door(Mount::Paths, path), None, "{path}");
+        assert_eq!(door(Mount::Engine, path), Some(Door::Script), "{path}");
+        assert_eq!(door(Mount::Json, path), Some(Door::Json), "{path}");
+    }
+    for path in [
+        "/socket.io/",
+        "/socket.io/socket.io.js/",
+        "/socket.io/xsocket.io.js",
+    ] {
+        assert_eq!(door(Mount::Paths, path), Some(Door::Engine), "{path}");
+        assert_eq!(door(Mount::Engine, path), Some(Door::Engine), "{path}");
+    }
+    let json = Some(Door::Json);
+    assert_eq!(door(Mount::Paths, "/peer-data/socket.io.js"), json);
+}
+
+#[test]
 fn revisions_go_by_their_names() {
     let open = |eio| get(&format!("/socket.io/?{eio}transport=polling"));
     assert_eq!(opened(open("EIO=3&")).0, V3);
