@@ -14,7 +14,7 @@ use std::error::Error;
 use actix_files::{Files, NamedFile};
 use actix_web::dev::{ServiceRequest, ServiceResponse, fn_service};
 use actix_web::{App, HttpServer, web};
-use peer_data_server::{PeerData, actix};
+use peer_data_server::{Builder, actix};
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => 3000,
     };
     let production = std::env::var("APP_ENV").is_ok_and(|name| name == "production");
-    let server = PeerData::new();
+    let server = Builder::from_env()?.build()?;
     let application = move || {
         App::new()
             // Before the site, which has an answer to everything.
@@ -35,14 +35,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 }
             })
     };
-    println!("open http://localhost:{port}/");
-    HttpServer::new(application)
+    let http = HttpServer::new(application)
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .shutdown_timeout(2)
-        .bind((host, port))?
-        .run()
-        .await?;
+        .bind((host, port))?;
+    for address in http.addrs() {
+        println!("listening on http://{address}");
+    }
+    http.run().await?;
     Ok(())
 }
 

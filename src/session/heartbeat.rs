@@ -77,7 +77,7 @@ impl Heartbeat {
         self.pinged = true;
         // Counted from when the ping was due, lest a coarse timer makes clients live longer; but if
         // this server stood still they have all the time for an answer.
-        let late = now.saturating_duration_since(self.due) > limits.ping_timeout / 10;
+        let late = now.saturating_duration_since(self.due) > limits.ping_timeout / 4;
         let pinged = if late { now } else { self.due };
         self.due = pinged + limits.ping_timeout;
         Beat::Ping

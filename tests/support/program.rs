@@ -42,6 +42,8 @@ impl Program {
         let line = line.expect("readable").expect("a line, not the end");
         let (_, address) = line.split_once("://").expect("a URL");
         let address = address.parse().expect("an address");
+        // Read on: a program that prints to nobody panics.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, address }
     }
 

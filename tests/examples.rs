@@ -1,0 +1,143 @@
+//! Examples that no browser and no suite of clients drives, run as they are.
+
+#![cfg(feature = "tower")]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Program, Request, Socket, event, message};
+
+async fn start(example: &str) -> Program {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Program::start(example, folder, &[]).await
+}
+
+/// A socket.io-client 4 by websocket, in a room; what it is called comes first.
+async fn join(program: &Program, room: &str) -> (Socket, String) {
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let mut socket = Socket::open(program.address, target).await;
+    socket.text().await;
+    socket.send("40").await;
+    let connected: Value = serde_json::from_str(&socket.text().await[2..]).expect("JSON");
+    let id = connected["sid"].as_str().expect("an id").to_owned();
+    ask(&mut socket, "CONNECT", room).await;
+    (socket, id)
+}
+
+/// The ack of an event.
+async fn ask(socket: &mut Socket, kind: &str, room: &str) -> Value {
+    let event = event(kind, room, "text");
+    socket.send(&format!("421[\"message\",{event}]")).await;
+    loop {
+        if let Some(ack) = socket.text().await.strip_prefix("431") {
+            return serde_json::from_str(ack).expect("JSON");
+        }
+    }
+}
+
+/// The event that comes next.
+async fn heard(socket: &mut Socket) -> Value {
+    serde_json::from_str(&socket.text().await[2..]).expect("JSON")
+}
+
+#[tokio::test]
+async fn custom_events() {
+    let program = start("custom_events").await;
+    let (mut ann, id) = join(&program, "a").await;
+    ask(&mut ann, "CONNECT", "b").await;
+    let (mut ben, _) = join(&program, "a").await;
+    assert_eq!(heard(&mut ann).await[1]["type"], "CONNECT");
+    let (mut eve, _) = join(&program, "b").await;
+    assert_eq!(heard(&mut ann).await[1]["type"], "CONNECT");
+
+    assert_eq!(ask(&mut ann, "SHOUT", "a").await[0]["delivered"], 1);
+    assert_eq!(heard(&mut ben).await[1]["type"], "SHOUT");
+    ask(&mut ann, "ANNOUNCE", "a").await;
+    for other in [&mut ben, &mut eve] {
+        let heard = heard(other).await;
+        assert_eq!(heard[1]["type"], "ANNOUNCE");
+        assert_eq!(heard[1]["caller"]["id"], id);
+    }
+    assert_eq!(ask(&mut ann, "NOTE", "a").await[0]["ok"], true);
+    assert_eq!(ask(&mut ann, "ELSE", "a").await[0]["code"], "refused");
+
+    ann.send(&message(&event("WHOAMI", "a", Value::Null))).await;
+    let you_are = loop {
+        let heard = heard(&mut ann).await;
+        if heard[1]["type"] == "YOU_ARE" {
+            break heard;
+        }
+    };
+    assert_eq!(you_are[1]["payload"][0], id);
+
+    ann.send("427[\"sum\",1,2.5]").await;
+    assert_eq!(ann.text().await, "437[3.5]");
+    ann.send("42[\"hello\"]").await;
+    assert_eq!(
+        heard(&mut ann).await,
+        json!(["welcome", "welcome to you", id])
+    );
+}
+
+#[tokio::test]
+async fn conformance_socket() {
+    let program = start("conformance_socket").await;
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let mut socket = Socket::open(program.address, target).await;
+    let open: Value = serde_json::from_str(&socket.text().await[1..]).expect("JSON");
+    assert_eq!(
+        (&open["pingInterval"], &open["pingTimeout"]),
+        (&json!(300), &json!(200))
+    );
+    for (packet, answers) in [
+        ("40", &["40{", "42[\"auth\",{}]"][..]),
+        (
+            "40/custom,{\"a\":1}",
+            &["40/custom,{", "42/custom,[\"auth\",{\"a\":1}]"],
+        ),
+        ("40/else,", &["44/else,{\"message\":\"Invalid namespace\"}"]),
+        (
+            "42[\"message\",1,{\"b\":[]}]",
+            &["42[\"message-back\",1,{\"b\":[]}]"],
+        ),
+        (
+            "42/custom,5[\"message-with-ack\",\"x\"]",
+            &["43/custom,5[\"x\"]"],
+        ),
+    ] {
+        socket.send(packet).await;
+        for answer in answers {
+            let text = loop {
+                match socket.text().await {
+                    ping if ping == "2" => socket.send("3").await,
+                    text => break text,
+                }
+            };
+            assert!(text.starts_with(answer), "{packet}: {text}");
+        }
+    }
+}
+
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn conformance_engine() {
+    let program = start("conformance_engine").await;
+    for revision in [3, 4] {
+        let path = format!("/engine.io/?EIO={revision}&transport=");
+        let answer = Request::get(&format!("{path}polling"))
+            .send(program.address)
+            .await;
+        let text = answer.text();
+        assert!(text.ends_with('}'), "nothing after the open packet: {text}");
+        let mut socket = Socket::open(program.address, &format!("{path}websocket")).await;
+        assert!(socket.text().await.starts_with('0'));
+        socket.send("4hello").await;
+        assert_eq!(socket.text().await, "4hello");
+        socket.send_binary(&[4, 1, 2]).await;
+        assert_eq!(socket.binary().await, [4, 1, 2]);
+    }
+    let elsewhere = Request::get("/socket.io/?EIO=4&transport=polling");
+    assert_eq!(elsewhere.send(program.address).await.status, 404);
+}
