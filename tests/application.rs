@@ -136,7 +136,8 @@ async fn a_peer_can_be_shown_the_door(host: Host) {
         let peer = Peer::join(&site, wire, ROOM).await;
         assert_eq!(other.signal().await["type"], "CONNECT");
         assert!(site.server.disconnect(&id(&peer)));
-        assert!(!site.server.disconnect(&id(&peer)), "it is gone at once");
+        // Elsewhere its last message may still be dealt with; then it goes right after.
+        eventually("gone", || !site.server.disconnect(&id(&peer))).await;
         assert_eq!(site.members(ROOM), [other.id.clone()]);
         other.hears_departure(&peer.id, ROOM).await;
         other.hears_nothing(&site).await;
