@@ -10,6 +10,7 @@ pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod broker;
+mod clock;
 mod error;
 mod id;
 mod limits;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each floor, from the ground up. A module may use those of lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["error", "id", "limits", "sync"],
+    &["clock", "error", "id", "limits", "sync"],
     &["signal", "wire"],
     &["broker", "session"],
     &["server"],

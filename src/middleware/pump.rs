@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::clock;
 use crate::server::{Connection, Step, with_scratch};
 use crate::wire::segments::Segments;
 
@@ -30,7 +31,7 @@ pub(super) async fn pump<S>(mut stream: S, mut early: Vec<u8>, mut connection: C
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    connection.receive(&mut early, Instant::now());
+    connection.receive(&mut early, clock::now());
     drop(early);
     let mut out = Segments::default();
     if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Buf;
 
 use super::Connection;
+use crate::clock;
 use crate::wire::segments::Segments;
 
 thread_local! {
@@ -68,7 +68,7 @@ impl Connection {
                     if let Poll::Ready(count) = count
                         && let Some(bytes @ [_, ..]) = scratch.get_mut(..count)
                     {
-                        self.receive(bytes, Instant::now());
+                        self.receive(bytes, clock::now());
                     }
                     count
                 });
@@ -80,7 +80,7 @@ impl Connection {
                     }
                     Poll::Pending => {}
                 }
-            } else if self.poll_turn(cx, Instant::now()).is_ready() {
+            } else if self.poll_turn(cx, clock::now()).is_ready() {
                 continue;
             }
             // What else there is to write can wait until a blocked socket wakes.

@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
+use crate::clock;
 use crate::error::CloseReason;
 use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::Revision;
@@ -223,7 +223,7 @@ impl Post {
                 (form.as_bytes(), false)
             }
         };
-        let now = Instant::now();
+        let now = clock::now();
         let _batch = Batch::open();
         for packet in payload::decode(self.revision, body, binary) {
             let event = self.peer.with(|session| session.handle_packet(packet, now));

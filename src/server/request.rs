@@ -1,12 +1,12 @@
 //! What a framework has to do for a request.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::runtime::Handle;
 
 use super::polling::{Dress, PollFuture, Post};
 use super::{Connection, Handshake, PeerData};
+use crate::clock;
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
@@ -120,7 +120,7 @@ impl PeerData {
     fn probe(&self, sid: &SessionId, base64: bool) -> Option<Connection> {
         let peer = self.session(sid)?;
         let (link, due) = peer.with(|session| {
-            let link = session.open_probe(base64, Instant::now());
+            let link = session.open_probe(base64, clock::now());
             (link, session.poll_timeout())
         });
         self.schedule(&peer, due);
@@ -152,7 +152,7 @@ impl PeerData {
         };
         let usable = peer.with(|session| {
             // The timer is coarse, but nobody is to use a session beyond its time.
-            session.handle_timeout(Instant::now());
+            session.handle_timeout(clock::now());
             session.check_post()
         });
         self.settle(&peer);
@@ -173,7 +173,7 @@ impl PeerData {
         dress: &Dress,
     ) -> Reply {
         let limits = &self.inner.settings.limits;
-        let session = Session::polling(revision, sid, base64, limits, Instant::now());
+        let session = Session::polling(revision, sid, base64, limits, clock::now());
         let peer = self.register(*sid, session, handshake);
         if revision == Revision::V3 {
             self.connect_unasked(&peer);
@@ -190,7 +190,7 @@ impl SocketTask {
             server, opening, ..
         } = self;
         let limits = Arc::clone(&server.inner.settings.limits);
-        let now = Instant::now();
+        let now = clock::now();
         let (session, link, sid, connects, request) = match opening {
             Opening::Probe(connection) => return Some(connection),
             Opening::Engine(revision, base64, request) => {

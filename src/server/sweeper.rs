@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::client::Client;
 use super::{Inner, PeerData};
+use crate::clock;
 use crate::id::SessionId;
 use crate::limits::Limits;
 use crate::sync::lock;
@@ -54,7 +55,7 @@ impl Sweeper {
         Self {
             // A tenth keeps deadlines true to ten percent; a millisecond is what the timer can do.
             tick: (shortest / 10).clamp(Duration::from_millis(1), Duration::from_secs(1)),
-            start: Instant::now(),
+            start: clock::now(),
             wheel: Mutex::default(),
         }
     }
@@ -125,7 +126,7 @@ async fn turn(mut turning: Turning, tick: Duration) {
             break;
         };
         let server = PeerData { inner };
-        let now = Instant::now();
+        let now = clock::now();
         let Some(due) = server.inner.sweeper.take_due(now) else {
             turning.armed = false;
             break;
