@@ -1,4 +1,4 @@
-//! What can go wrong, and how a connection can end.
+//! What can go wrong, and in which words a client is told.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,6 +26,8 @@ pub enum Code {
     Refused,
     /// `busy`: the server or the receiver cannot take it now.
     Busy,
+    /// `unauthorized`: the client did not show who it is, or not convincingly.
+    Unauthorized,
 }
 
 impl Code {
@@ -42,6 +44,7 @@ impl Code {
             Self::RoomFull => "room_full",
             Self::Refused => "refused",
             Self::Busy => "busy",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }
@@ -52,47 +55,84 @@ impl fmt::Display for Code {
     }
 }
 
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum CloseReason {
-    /// The client said so: a close packet or a close frame.
-    ClientClosed,
-    /// The connection broke, or the client cut its waiting poll.
-    TransportLost,
-    /// The client was silent for longer than the heartbeat allows.
-    HeartbeatTimeout,
-    /// The client never sent the CONNECT that its protocol asks for.
-    ConnectTimeout,
-    /// Two polls of one session at once.
-    OverlappingPolls,
-    /// Bytes that are not the protocol.
-    ProtocolError,
-    /// A message over the maximum.
-    MessageTooLarge,
-    /// A binary frame on the plain JSON wire.
-    BinaryNotAccepted,
-    /// The client does not take its mail: its outbox is full.
-    SlowConsumer,
-    /// The application disconnected it.
-    Kicked,
+/// The application's no, to a client or to what it asks for.
+///
+/// The message is for the developer of the client, and is sent to whoever was refused: it should
+/// hold nothing secret. Where a websocket is closed with it, only its first 123 bytes fit
+/// (RFC 6455, 5.5).
+///
+/// ```
+/// use peer_data_server::{Code, Refused};
+///
+/// let refused = Refused::unauthorized("the token has expired");
+/// assert_eq!(refused.code(), Code::Unauthorized);
+/// assert_eq!(refused.to_string(), "the token has expired");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    code: Code,
+    message: Cow<'static, str>,
 }
 
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ClientClosed => "closed by the client",
-            Self::TransportLost => "connection lost",
-            Self::HeartbeatTimeout => "heartbeat timeout",
-            Self::ConnectTimeout => "connect timeout",
-            Self::OverlappingPolls => "overlapping polls",
-            Self::ProtocolError => "protocol error",
-            Self::MessageTooLarge => "message too large",
-            Self::BinaryNotAccepted => "this wire takes text only",
-            Self::SlowConsumer => "too slow to take its messages",
-            Self::Kicked => "disconnected by the server",
-        })
+impl Refused {
+    /// A refusal with a code and one line of text.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self { code, message }
+    }
+
+    /// The client did not show who it is: HTTP 401, close code 4401, `unauthorized`.
+    #[must_use]
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Unauthorized, message)
+    }
+
+    /// The client may not do that, whoever it is: HTTP 403, close code 4403, `refused`.
+    #[must_use]
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Refused, message)
+    }
+
+    /// The code that the client is told.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The text that the client is told.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The status of an HTTP answer that says the same.
+    pub(crate) const fn status(&self) -> u16 {
+        match self.code {
+            Code::Unauthorized => 401,
+            Code::RateLimited => 429,
+            Code::Busy | Code::RoomFull => 503,
+            _ => 403,
+        }
+    }
+
+    /// The code of a close frame that says the same: those of 4000 and above are the application's
+    /// own (RFC 6455, 7.4.2), 1013 asks to come again later.
+    pub(crate) const fn close_code(&self) -> u16 {
+        match self.status() {
+            503 => 1013,
+            status => 4000 + status,
+        }
     }
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// A setting that cannot be, or a signal that cannot be made. The text names which and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

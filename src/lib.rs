@@ -11,8 +11,10 @@ pub mod actix;
 pub mod axum;
 mod broker;
 mod clock;
+mod ending;
 mod error;
 mod id;
+mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
@@ -23,8 +25,10 @@ mod sync;
 mod wire;
 
 pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
-pub use error::{Code, Error};
+pub use ending::CloseReason;
+pub use error::{Code, Error, Refused};
 pub use id::{InvalidId, PeerId, RoomId};
+pub use identity::Identity;
 pub use limits::Limits;
 #[cfg(feature = "tower")]
 pub use middleware::{

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Each floor, from the ground up. A module may use those of lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "error", "id", "limits", "sync"],
+    &[
+        "clock", "ending", "error", "id", "identity", "limits", "sync",
+    ],
     &["signal", "wire"],
     &["broker", "session"],
     &["server"],

@@ -9,7 +9,7 @@ use super::Handshake;
 use super::batch;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::id::SessionId;
 use crate::session::{Presence, Session, Wire};
 use crate::signal::Signal;

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::session::{Link, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
@@ -192,11 +192,15 @@ fn farewell(reason: Option<CloseReason>) -> Bytes {
         Some(CloseReason::ClientClosed | CloseReason::Kicked) => Some(CloseCode::Normal),
         Some(CloseReason::MessageTooLarge) => Some(CloseCode::Size),
         Some(CloseReason::BinaryNotAccepted) => Some(CloseCode::Unsupported),
-        Some(CloseReason::SlowConsumer) => Some(CloseCode::Again),
+        Some(CloseReason::SlowConsumer | CloseReason::Stalled) => Some(CloseCode::Again),
+        // In the likeness of HTTP's 403 and 429, among the codes that are the application's own.
+        Some(CloseReason::Banned) => Some(CloseCode::from(4403)),
+        Some(CloseReason::RateLimited) => Some(CloseCode::from(4429)),
         Some(
             CloseReason::HeartbeatTimeout
             | CloseReason::ConnectTimeout
-            | CloseReason::OverlappingPolls,
+            | CloseReason::OverlappingPolls
+            | CloseReason::BodyTimeout,
         ) => Some(CloseCode::Policy),
     };
     let text = reason

@@ -33,7 +33,7 @@ pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::{SocketTask, Task};
 
 use crate::broker::{Broker, Delivery, Shards, shrink};
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId, SessionId};
 use crate::limits::Limits;
 use crate::session::Session;

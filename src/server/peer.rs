@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::PeerData;
 use super::client::Client;
 use crate::broker::{Delivery, Mailbox, Undelivered};
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::session::Presence;
 use crate::signal::Signal;

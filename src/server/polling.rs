@@ -11,7 +11,7 @@ use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
 use crate::clock;
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::Revision;
 use crate::wire::intent::Content;

@@ -389,7 +389,7 @@ mod tests {
     fn a_session_that_is_gone_is_passed_by() {
         let server = server();
         let peer = server.silent();
-        server.close(&peer, crate::error::CloseReason::Kicked);
+        server.close(&peer, crate::ending::CloseReason::Kicked);
         assert_eq!(server.entries(), 1);
         server.turn_to(46 * SECOND);
         assert_eq!(server.due(46 * SECOND), None);

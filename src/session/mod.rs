@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::signal::Signal;
@@ -336,8 +336,9 @@ impl Session {
             CloseReason::ClientClosed
             | CloseReason::TransportLost
             | CloseReason::HeartbeatTimeout
-            | CloseReason::SlowConsumer => self.outbox.clear(),
-            CloseReason::Kicked if self.wire != Wire::Json => {
+            | CloseReason::SlowConsumer
+            | CloseReason::Stalled => self.outbox.clear(),
+            CloseReason::Kicked | CloseReason::Banned if self.wire != Wire::Json => {
                 // Tells a Socket.IO client that the server means it, so that it stays away.
                 for presence in self.presences.iter() {
                     let farewell = match &presence.namespace {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::assembly::{Assembled, Assembly};
 use super::{Event, Incoming, Session, Wire};
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::wire::engine::{self, Malformed, Packet, Revision};
 use crate::wire::json;
 use crate::wire::socket::{self, Namespace, Packet as SocketPacket};

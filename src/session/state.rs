@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use super::{Session, Wire};
-use crate::error::CloseReason;
+use crate::ending::CloseReason;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::payload::{self, Encoded};
 use crate::wire::segments::Segments;

@@ -1,0 +1,59 @@
+//! How a connection can end.
+
+use std::fmt;
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client said so: a close packet or a close frame.
+    ClientClosed,
+    /// The connection broke, or the client cut its waiting poll.
+    TransportLost,
+    /// The client was silent for longer than the heartbeat allows.
+    HeartbeatTimeout,
+    /// The client did not become a peer in time: it never sent the CONNECT that its protocol asks
+    /// for, or was not authorized.
+    ConnectTimeout,
+    /// The client had two polls of one session at once.
+    OverlappingPolls,
+    /// The client sent bytes that are not the protocol.
+    ProtocolError,
+    /// The client sent a message over the maximum.
+    MessageTooLarge,
+    /// The client sent a binary frame on the plain JSON wire.
+    BinaryNotAccepted,
+    /// The client stayed over its rate for longer than it may.
+    RateLimited,
+    /// The client began a POST and did not end it in time.
+    BodyTimeout,
+    /// The client does not take its messages: its outbox is full.
+    SlowConsumer,
+    /// The client takes no bytes: what was written to its websocket has stood there for too long.
+    Stalled,
+    /// The application disconnected it.
+    Kicked,
+    /// The application banned the address that it comes from.
+    Banned,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientClosed => "closed by the client",
+            Self::TransportLost => "connection lost",
+            Self::HeartbeatTimeout => "heartbeat timeout",
+            Self::ConnectTimeout => "connect timeout",
+            Self::OverlappingPolls => "overlapping polls",
+            Self::ProtocolError => "protocol error",
+            Self::MessageTooLarge => "message too large",
+            Self::BinaryNotAccepted => "this wire takes text only",
+            Self::RateLimited => "too much in too little time",
+            Self::BodyTimeout => "the body did not come in time",
+            Self::SlowConsumer => "too slow to take its messages",
+            Self::Stalled => "takes no bytes",
+            Self::Kicked => "disconnected by the server",
+            Self::Banned => "banned by the server",
+        })
+    }
+}
