@@ -30,6 +30,9 @@ pub struct Limits {
     /// needs besides its text; one message always may. 4 MiB: at least two messages of the
     /// maximum size.
     pub max_outbox: usize,
+    /// How long the application may take to decide whether a peer may join a room. 10 s: the peer
+    /// waits meanwhile, and must not die of it.
+    pub admit_timeout: Duration,
     /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
     /// need, and few enough that a departure is told within milliseconds.
     pub max_rooms_per_peer: usize,
@@ -46,6 +49,7 @@ impl Default for Limits {
             max_attachments: 10,
             max_fragments: 4_096,
             max_outbox: 4 << 20,
+            admit_timeout: Duration::from_secs(10),
             max_rooms_per_peer: 10_000,
         }
     }

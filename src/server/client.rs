@@ -20,8 +20,8 @@ pub(crate) struct Client {
     pub(super) sid: SessionId,
     pub(super) wire: Wire,
     pub(super) slot: Slot,
-    /// The request that opened the session, if a hook wants to know of it.
-    pub(super) handshake: Option<Box<Handshake>>,
+    /// The request that opened the session, for as long as a hook may want to know of it.
+    handshake: Mutex<Option<Arc<Handshake>>>,
     session: Mutex<Session>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
@@ -32,16 +32,26 @@ impl Client {
     pub(super) fn new(
         sid: SessionId,
         session: Session,
-        handshake: Option<Box<Handshake>>,
+        handshake: Option<Arc<Handshake>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             sid,
             wire: session.wire(),
             slot: Slot::none(),
-            handshake,
+            handshake: Mutex::new(handshake),
             session: Mutex::new(session),
             turn: Arc::default(),
         })
+    }
+
+    /// The request that opened the session, if it is still there.
+    pub(super) fn handshake(&self) -> Option<Arc<Handshake>> {
+        lock(&self.handshake).clone()
+    }
+
+    /// Gives the memory back that the request takes: no hook will ask for it again.
+    pub(super) fn forget_handshake(&self) {
+        lock(&self.handshake).take();
     }
 
     /// Makes one step of the session, then wakes those whom the step concerns.
@@ -94,7 +104,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("wire", &self.wire)
-            .field("handshake", &self.handshake)
             .finish_non_exhaustive()
     }
 }

@@ -80,7 +80,7 @@ impl Connection {
                     }
                     Poll::Pending => {}
                 }
-            } else if self.poll_turn(cx, clock::now()).is_ready() {
+            } else if self.poll_waiting(cx, clock::now()).is_ready() {
                 continue;
             }
             // What else there is to write can wait until a blocked socket wakes.

@@ -60,7 +60,7 @@ impl Handshake {
     }
 
     /// Each value of the header of that name, in the order in which they came.
-    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn headers<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         let lines = self.headers.iter();
         lines
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
@@ -157,6 +157,12 @@ mod tests {
 
     fn shown(handshake: &Handshake) -> [Vec<&str>; 2] {
         ["cookie", "authorization"].map(|name| handshake.headers(name).collect())
+    }
+
+    impl Handshake {
+        pub(in crate::server) fn of_query(query: &str) -> Self {
+            handshake(query, ("x", ""), false)
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod client;
+mod connect;
 mod connection;
 mod custom;
 mod dispatch;
@@ -10,8 +11,10 @@ mod drive;
 mod edge;
 mod environment;
 mod handshake;
+mod hello;
 mod namespace;
 mod peer;
+mod policy;
 mod polling;
 mod request;
 mod sweeper;
@@ -27,10 +30,12 @@ pub use custom::{CustomEvent, Verdict};
 pub(crate) use drive::{Step, with_scratch};
 pub use environment::Variable;
 pub use handshake::Handshake;
-pub use namespace::{Ack, AppEvent, Hello, Namespace};
+pub use hello::Hello;
+pub use namespace::{Ack, AppEvent, Namespace};
 pub use peer::Peer;
+pub use policy::{Policy, Relay};
 pub(crate) use polling::{PollFuture, Post};
-pub(crate) use request::{SocketTask, Task};
+pub(crate) use request::{Later, Opened, SocketTask, Task};
 
 use crate::broker::{Broker, Delivery, Shards, shrink};
 use crate::ending::CloseReason;
@@ -43,6 +48,7 @@ use crate::wire::notice;
 use client::Client;
 use custom::CustomHook;
 use edge::Edge;
+use policy::Policies;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -84,11 +90,22 @@ struct Settings {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
-    /// Whether a hook wants to know of the requests that open sessions.
-    keep_handshakes: bool,
+    policies: Policies,
+    keep_handshakes: Keep,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     dialect: Dialect,
+}
+
+/// How long a hook may want to know of the request that opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keep {
+    /// Nobody asks.
+    #[default]
+    Never,
+    /// Until the client is authorized: there is nothing else that it could connect to.
+    UntilConnected,
+    Always,
 }
 
 /// How much of what clients say is understood.
@@ -166,6 +183,12 @@ impl PeerData {
         self.inner.broker.members(room.as_str()).ids().collect()
     }
 
+    /// The rooms that a peer is in, in no order.
+    #[must_use]
+    pub fn rooms_of(&self, peer: &PeerId) -> Vec<RoomId> {
+        self.inner.broker.rooms_of(peer)
+    }
+
     /// Sends to one peer, whatever its rooms. Returns at once; a peer whose outbox is full is
     /// disconnected, and named in the result.
     pub fn to_peer(&self, to: &PeerId, signal: &Signal) -> Delivery {
@@ -220,7 +243,7 @@ impl PeerData {
         &self,
         sid: SessionId,
         session: Session,
-        handshake: Option<Box<Handshake>>,
+        handshake: Option<Arc<Handshake>>,
     ) -> Arc<Client> {
         let session = if self.inner.settings.dialect == Dialect::EngineEcho {
             session.bare()

@@ -10,10 +10,12 @@ use bytes::{Bytes, BytesMut};
 use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
+use super::dispatch::Waits;
 use crate::clock;
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
-use crate::wire::engine::Revision;
+use crate::wire::engine::{Malformed, Packet, Revision};
 use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
 use crate::wire::{jsonp, payload};
@@ -48,6 +50,18 @@ impl Dress {
             None => reply,
         };
         reply.uncached().allow_origin(self.origin.as_deref())
+    }
+
+    /// The application's no, for those who do not speak Engine.IO.
+    pub(super) fn forbid(&self, refused: &Refused) -> Reply {
+        let message = refused.message().to_owned();
+        let reply = Reply::new(refused.status(), "text/plain; charset=utf-8", message);
+        let reply = match refused.status() {
+            // RFC 9110, 15.5.2: a 401 names a scheme.
+            401 => reply.with("www-authenticate", "Bearer"),
+            _ => reply,
+        };
+        reply.allow_origin(self.origin.as_deref())
     }
 
     pub(super) fn refuse(&self, refusal: impl Into<Refusal>) -> Reply {
@@ -163,7 +177,7 @@ impl Post {
         let turn = Arc::clone(&self.peer.turn).lock_owned().await;
         let outcome = match self.collect(next, max).await {
             Ok(body) => {
-                self.act(&body);
+                self.act(&body).await;
                 Ok(())
             }
             Err(refusal) => Err(refusal),
@@ -175,6 +189,55 @@ impl Post {
             Ok(()) => self.dress.dress(Reply::new(200, "text/html", "ok")),
             Err(refusal) => self.dress.refuse(refusal),
         }
+    }
+
+    /// Acts on the packets of a body, which wait for each other. What is wrong with them ends the
+    /// session; the request itself was taken all the same.
+    async fn act(&self, body: &[u8]) {
+        let form;
+        let (body, binary) = match self.content {
+            Content::Text => (body, false),
+            Content::Binary => (body, true),
+            Content::Form => {
+                let Ok(payload) = jsonp::unwrap_form(body) else {
+                    return self.peer.close(CloseReason::ProtocolError);
+                };
+                form = payload;
+                (form.as_bytes(), false)
+            }
+        };
+        let mut packets = payload::decode(self.revision, body, binary);
+        while let Some(mut waits) = self.act_on(&mut packets) {
+            let gone = poll_fn(|cx| {
+                let usable = self.peer.with(|session| {
+                    session.wake_post(cx.waker());
+                    session.check_post()
+                });
+                match usable {
+                    // A websocket may have taken over: what came before it still counts.
+                    Ok(()) | Err(PollRefused::BadRequest) => {
+                        waits.as_mut().poll(cx).map(|()| false)
+                    }
+                    Err(PollRefused::Gone) => Poll::Ready(true),
+                }
+            });
+            if gone.await {
+                return;
+            }
+        }
+    }
+
+    /// Acts on packets until there is something to wait for.
+    fn act_on<'a>(
+        &self,
+        packets: &mut impl Iterator<Item = Result<Packet<'a>, Malformed>>,
+    ) -> Option<Waits> {
+        let now = clock::now();
+        let _batch = Batch::open();
+        packets.find_map(|packet| {
+            let event = self.peer.with(|session| session.handle_packet(packet, now));
+            event.and_then(|event| self.server.handle(&self.peer, event))
+        })
     }
 
     async fn collect<E>(
@@ -204,31 +267,6 @@ impl Post {
                     self.peer.close(CloseReason::TransportLost);
                     return Err(Refusal::BadRequest);
                 }
-            }
-        }
-    }
-
-    /// Acts on the packets of a body. What is wrong with them ends the session; the request
-    /// itself was taken all the same.
-    fn act(&self, body: &[u8]) {
-        let form;
-        let (body, binary) = match self.content {
-            Content::Text => (body, false),
-            Content::Binary => (body, true),
-            Content::Form => {
-                let Ok(payload) = jsonp::unwrap_form(body) else {
-                    return self.peer.close(CloseReason::ProtocolError);
-                };
-                form = payload;
-                (form.as_bytes(), false)
-            }
-        };
-        let now = clock::now();
-        let _batch = Batch::open();
-        for packet in payload::decode(self.revision, body, binary) {
-            let event = self.peer.with(|session| session.handle_packet(packet, now));
-            if let Some(event) = event {
-                self.server.handle(&self.peer, event);
             }
         }
     }
