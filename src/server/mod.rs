@@ -1,6 +1,7 @@
 //! The server: sessions, peers and rooms brought together, still without any framework.
 
 mod batch;
+mod bounds;
 mod builder;
 mod client;
 mod connect;
