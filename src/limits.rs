@@ -61,9 +61,6 @@ pub struct Limits {
     /// needs besides its text; one message always may. 4 MiB: at least two messages of the
     /// maximum size.
     pub max_outbox: usize,
-    /// How long the application may take to decide whether a peer may join a room. 10 s: the peer
-    /// waits meanwhile, and must not die of it.
-    pub admit_timeout: Duration,
     /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
     /// need, and few enough that a departure is told within milliseconds. Over it: `busy`.
     pub max_rooms_per_peer: usize,
@@ -123,7 +120,6 @@ impl Default for Limits {
             max_id: 256,
             max_handshake: 16 << 10,
             max_outbox: 4 << 20,
-            admit_timeout: Duration::from_secs(10),
             max_rooms_per_peer: 10_000,
             max_peers_per_room: 10_000,
             max_sessions: 100_000,
