@@ -118,7 +118,10 @@ impl PeerData {
         if closed {
             // Nobody has seen the id, and nobody will report it.
             self.inner.broker.detach(&id);
-        } else if let Some(hook) = &namespace.on_connect {
+            return;
+        }
+        client.connected();
+        if let Some(hook) = &namespace.on_connect {
             let unknown = Handshake::default();
             let handshake = client.handshake.as_deref().unwrap_or(&unknown);
             hook(
@@ -289,11 +292,15 @@ impl PeerData {
         {
             return Err(envelope.flaw(Code::Busy, "you are in too many rooms"));
         }
+        let capacity = self.inner.settings.limits.max_peers_per_room;
         // Length-checked with the envelope, and the sender is attached while it has its turn.
         let joined = RoomId::new(envelope.room())
-            .ok()
-            .and_then(|room| broker.join(own, &room).ok())
-            .ok_or_else(|| envelope.flaw(Code::Refused, "you cannot join that room"))?;
+            .map_err(|_| BrokerError::NotAttached)
+            .and_then(|room| broker.join_within(own, &room, capacity))
+            .map_err(|error| match error {
+                BrokerError::RoomFull => envelope.flaw(Code::RoomFull, "the room is full"),
+                _ => envelope.flaw(Code::Refused, "you cannot join that room"),
+            })?;
         let peers = joined.members.ids().filter(|id| id != own).collect();
         let done = self.sent(&joined.members.deliver(Some(own), signal));
         Ok(Done {

@@ -11,6 +11,7 @@ mod drive;
 mod edge;
 mod environment;
 mod handshake;
+mod intake;
 mod namespace;
 mod peer;
 mod polling;
@@ -41,9 +42,10 @@ use crate::session::Session;
 use crate::signal::Signal;
 use crate::wire::intent::Paths;
 use crate::wire::notice;
-use client::Client;
+use client::{Arrival, Client};
 use custom::CustomHook;
 use edge::Edge;
+use intake::Intake;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -73,6 +75,7 @@ struct Inner {
     broker: Broker<Client>,
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
+    intake: Arc<Intake>,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -129,6 +132,7 @@ impl PeerData {
         Self {
             inner: Arc::new(Inner {
                 sweeper: Sweeper::new(&settings.limits),
+                intake: Intake::new(&settings.limits),
                 settings,
                 broker: Broker::new(),
                 sessions: Shards::new(),
@@ -217,19 +221,15 @@ impl PeerData {
         &self.inner.settings.paths
     }
 
-    fn register(
-        &self,
-        sid: SessionId,
-        session: Session,
-        handshake: Option<Box<Handshake>>,
-    ) -> Arc<Client> {
-        let session = if self.inner.settings.dialect == Dialect::EngineEcho {
-            session.bare()
-        } else {
-            session
-        };
+    fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
+        let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
+        let session = if echoes { session.bare() } else { session };
         let due = session.poll_timeout();
-        let peer = Client::new(sid, session, handshake);
+        let peer = Client::new(sid, session, arrival);
+        if echoes {
+            // There is nothing that it could connect to.
+            peer.connected();
+        }
         self.inner
             .sessions
             .lock(&sid)
@@ -280,6 +280,7 @@ impl PeerData {
                 sessions.remove(&peer.sid);
                 shrink(&mut sessions);
             }
+            peer.leave_seat();
             for slow in id.map(|id| self.depart(&id)).unwrap_or_default() {
                 if let Some(slow) = self.inner.broker.mailbox(&slow) {
                     slow.close(CloseReason::SlowConsumer);

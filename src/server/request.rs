@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::client::Arrival;
+use super::intake::Full;
 use super::polling::{Dress, PollFuture, Post};
 use super::{Connection, Handshake, PeerData};
 use crate::clock;
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
-use crate::wire::reply::{Refusal, Reply};
+use crate::wire::intent::{Door, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
+use crate::wire::reply::{Refusal, Reply, TurnedAway};
 use crate::wire::script::Script;
 
 /// A request, read: what is left is moving bytes.
@@ -37,13 +39,13 @@ pub(crate) struct SocketTask {
     pub(crate) handshake: SocketHandshake,
 }
 
-/// What a websocket is for. One that opens a session carries the request that did, if a hook wants
-/// to know of it.
+/// What a websocket is for. One that opens a session carries what its client came with, and with
+/// it its place on the server: dropped instead of started, it gives that back.
 #[derive(Debug)]
 enum Opening {
     Probe(Connection),
-    Engine(Revision, bool, Option<Box<Handshake>>),
-    Json(Option<Box<Handshake>>),
+    Engine(Revision, bool, Arrival),
+    Json(Arrival),
 }
 
 impl PeerData {
@@ -57,6 +59,10 @@ impl PeerData {
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
+        if self.is_banned(head) {
+            let reply = Reply::from(door.turn_away(TurnedAway::Banned));
+            return Task::Answer(reply.allow_origin(head.header("origin")));
+        }
         let dress = |sid: Option<&SessionId>, jsonp| Dress {
             origin: head.header("origin").map(str::to_owned),
             jsonp,
@@ -66,13 +72,16 @@ impl PeerData {
             Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
             Intent::Script => Task::Answer(self.script(head)),
             Intent::Open { revision, format } => {
-                let handshake = self.handshake(head, format.jsonp.is_some());
+                let arrival = match self.arrive(door, head, format.jsonp.is_some()) {
+                    Ok(arrival) => arrival,
+                    Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
+                };
                 // Without a runtime there is no timer that could end the session.
                 let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
                     return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
                 };
                 let dress = dress(Some(&sid), format.jsonp);
-                Task::Answer(self.open_polling(revision, &sid, format.base64, handshake, &dress))
+                Task::Answer(self.open_polling(revision, &sid, format.base64, arrival, &dress))
             }
             Intent::Poll { sid, format } => match self.session(&sid) {
                 Some(peer) => match PollFuture::open(self, peer, dress(Some(&sid), format.jsonp)) {
@@ -93,18 +102,21 @@ impl PeerData {
                 }
             }
             Intent::Socket { target, handshake } => {
+                let arrive = || self.arrive(door, head, false);
                 let opening = match target {
                     SocketTarget::Upgrade { sid, base64 } => {
-                        let Some(connection) = self.probe(&sid, base64) else {
-                            let reply = dress(None, None).refuse(Refusal::SessionUnknown);
-                            return Task::Answer(reply);
-                        };
-                        Opening::Probe(connection)
+                        let connection = self.probe(&sid, base64);
+                        let connection = connection.ok_or(Refusal::SessionUnknown);
+                        connection.map(Opening::Probe)
                     }
                     SocketTarget::Open { revision, base64 } => {
-                        Opening::Engine(revision, base64, self.handshake(head, false))
+                        arrive().map(|arrival| Opening::Engine(revision, base64, arrival))
                     }
-                    SocketTarget::Json => Opening::Json(self.handshake(head, false)),
+                    SocketTarget::Json => arrive().map(Opening::Json),
+                };
+                let opening = match opening {
+                    Ok(opening) => opening,
+                    Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
                 };
                 Task::Socket(SocketTask {
                     server: self.clone(),
@@ -127,11 +139,34 @@ impl PeerData {
         Some(Connection::new(self.clone(), peer, link))
     }
 
-    fn handshake(&self, head: &Head<'_>, jsonp: bool) -> Option<Box<Handshake>> {
+    fn is_banned(&self, head: &Head<'_>) -> bool {
+        let (intake, edge) = (&self.inner.intake, &self.inner.settings.edge);
+        intake.has_bans() && intake.is_banned(edge.proxies().client_address(head), clock::now())
+    }
+
+    /// What a client comes with that wants a session, if there is a place for it.
+    fn arrive(&self, door: Door, head: &Head<'_>, jsonp: bool) -> Result<Arrival, Refusal> {
         let settings = &self.inner.settings;
-        settings
-            .keep_handshakes
-            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)))
+        let address = settings.edge.proxies().client_address(head);
+        let seat = self.inner.intake.enter(address).map_err(|full| {
+            door.turn_away(match full {
+                Full::Server => TurnedAway::ServerFull,
+                Full::Address => TurnedAway::AddressFull,
+            })
+        })?;
+        let handshake = if settings.keep_handshakes {
+            let max = settings.limits.max_handshake;
+            let handshake = Handshake::read(head, &settings.edge, jsonp, max)
+                .ok_or_else(|| door.turn_away(TurnedAway::HandshakeTooLarge))?;
+            Some(Box::new(handshake))
+        } else {
+            None
+        };
+        Ok(Arrival {
+            handshake,
+            address,
+            seat: Some(seat),
+        })
     }
 
     /// Unlike all other answers this one is kept by caches, which must know that it depends on the
@@ -169,12 +204,12 @@ impl PeerData {
         revision: Revision,
         sid: &SessionId,
         base64: bool,
-        handshake: Option<Box<Handshake>>,
+        arrival: Arrival,
         dress: &Dress,
     ) -> Reply {
         let limits = &self.inner.settings.limits;
         let session = Session::polling(revision, sid, base64, limits, clock::now());
-        let peer = self.register(*sid, session, handshake);
+        let peer = self.register(*sid, session, arrival);
         if revision == Revision::V3 {
             self.connect_unasked(&peer);
         }
@@ -191,19 +226,19 @@ impl SocketTask {
         } = self;
         let limits = Arc::clone(&server.inner.settings.limits);
         let now = clock::now();
-        let (session, link, sid, connects, request) = match opening {
+        let (session, link, sid, connects, arrival) = match opening {
             Opening::Probe(connection) => return Some(connection),
-            Opening::Engine(revision, base64, request) => {
+            Opening::Engine(revision, base64, arrival) => {
                 let sid = SessionId::random().ok()?;
                 let (session, link) = Session::socket(revision, &sid, base64, &limits, now);
-                (session, link, sid, revision == Revision::V3, request)
+                (session, link, sid, revision == Revision::V3, arrival)
             }
-            Opening::Json(request) => {
+            Opening::Json(arrival) => {
                 let (session, link) = Session::json(&limits, now);
-                (session, link, SessionId::random().ok()?, true, request)
+                (session, link, SessionId::random().ok()?, true, arrival)
             }
         };
-        let peer = server.register(sid, session, request);
+        let peer = server.register(sid, session, arrival);
         if connects {
             server.connect_unasked(&peer);
         }
