@@ -1,19 +1,52 @@
 //! One client of this server: its session, and the mailbox that the broker knows.
 
-use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::{fmt, mem};
 
 use tokio::sync::Mutex as TurnLock;
 
 use super::Handshake;
 use super::batch;
+use super::intake::Seat;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::id::SessionId;
+use crate::identity::Identity;
 use crate::session::{Presence, Session, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
+
+/// What a client comes with.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// The request that opened the session, if a hook wants to know of it.
+    pub(super) handshake: Option<Arc<Handshake>>,
+    /// Where it comes from, as far as anybody knows.
+    pub(super) address: Option<IpAddr>,
+    pub(super) seat: Option<Seat>,
+    /// What the application says, where it has been asked already.
+    pub(super) verdict: Result<Identity, Refused>,
+}
+
+impl Arrival {
+    pub(super) fn take_verdict(&mut self) -> Result<Identity, Refused> {
+        mem::replace(&mut self.verdict, Ok(Identity::anonymous()))
+    }
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self {
+            handshake: None,
+            address: None,
+            seat: None,
+            verdict: Ok(Identity::anonymous()),
+        }
+    }
+}
 
 /// A client, connected as a peer or not yet.
 pub(crate) struct Client {
@@ -22,6 +55,10 @@ pub(crate) struct Client {
     pub(super) slot: Slot,
     /// The request that opened the session, for as long as a hook may want to know of it.
     handshake: Mutex<Option<Arc<Handshake>>>,
+    /// Where the client comes from, as far as anybody knows.
+    pub(super) address: Option<IpAddr>,
+    /// Its place among the server's clients, until its end is reported.
+    seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
@@ -29,16 +66,20 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        sid: SessionId,
-        session: Session,
-        handshake: Option<Arc<Handshake>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(sid: SessionId, session: Session, arrival: Arrival) -> Arc<Self> {
+        let Arrival {
+            handshake,
+            address,
+            seat,
+            ..
+        } = arrival;
         Arc::new(Self {
             sid,
             wire: session.wire(),
             slot: Slot::none(),
             handshake: Mutex::new(handshake),
+            address,
+            seat: Mutex::new(seat),
             session: Mutex::new(session),
             turn: Arc::default(),
         })
@@ -52,6 +93,18 @@ impl Client {
     /// Gives the memory back that the request takes: no hook will ask for it again.
     pub(super) fn forget_handshake(&self) {
         lock(&self.handshake).take();
+    }
+
+    /// The client has become a peer: others may begin their handshakes.
+    pub(super) fn connected(&self) {
+        if let Some(seat) = &mut *lock(&self.seat) {
+            seat.connected();
+        }
+    }
+
+    /// The client's end is reported: others may have its place, whoever still holds this.
+    pub(super) fn leave_seat(&self) {
+        drop(lock(&self.seat).take());
     }
 
     /// Makes one step of the session, then wakes those whom the step concerns.

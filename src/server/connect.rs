@@ -111,6 +111,7 @@ impl PeerData {
             self.inner.broker.detach(&id);
             return;
         }
+        client.connected();
         if let Some(hook) = &namespace.on_connect {
             let unknown = Handshake::default();
             let handshake = client.handshake();

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::PeerData;
 use super::batch::Batch;
-use super::client::Client;
+use super::client::{Arrival, Client};
 use super::dispatch::Waits;
 use crate::clock;
 use crate::ending::CloseReason;
@@ -69,7 +69,7 @@ impl Connection {
         let now = clock::now();
         let (session, link) = Session::json(&server.inner.settings.limits, now);
         // Registered nowhere: nobody will hear of it.
-        let client = Client::new(SessionId::random().ok()?, session, None);
+        let client = Client::new(SessionId::random().ok()?, session, Arrival::default());
         client.close(CloseReason::Kicked);
         let mut connection = Self::new(server.clone(), client, link);
         let code = CloseCode::from(refused.close_code());

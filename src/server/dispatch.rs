@@ -270,9 +270,15 @@ impl PeerData {
         {
             return Err((Code::Busy, "you are in too many rooms"));
         }
-        // The sender is attached while it has its turn.
-        let joined = broker.join(own, room);
-        let joined = joined.map_err(|_| (Code::Refused, "you cannot join that room"))?;
+        let policies = &self.inner.settings.policies;
+        let most = self.inner.settings.limits.max_peers_per_room;
+        let capacity = policies.capacity(room).min(most);
+        let joined = broker.join_within(own, room, capacity);
+        let joined = joined.map_err(|error| match error {
+            BrokerError::RoomFull => (Code::RoomFull, "the room is full"),
+            // The sender is attached while it has its turn.
+            _ => (Code::Refused, "you cannot join that room"),
+        })?;
         let peers = joined.members.ids().filter(|id| id != own).collect();
         let done = self.sent(&joined.members.deliver(Some(own), signal));
         Ok(Done {

@@ -13,7 +13,9 @@ mod edge;
 mod environment;
 mod handshake;
 mod hello;
+mod intake;
 mod namespace;
+mod opening;
 mod peer;
 mod policy;
 mod polling;
@@ -33,10 +35,11 @@ pub use environment::Variable;
 pub use handshake::Handshake;
 pub use hello::Hello;
 pub use namespace::{Ack, AppEvent, Namespace};
+pub(crate) use opening::{Later, Opened, SocketTask};
 pub use peer::Peer;
 pub use policy::{Policy, Relay};
 pub(crate) use polling::{PollFuture, Post};
-pub(crate) use request::{Later, Opened, SocketTask, Task};
+pub(crate) use request::Task;
 
 use crate::broker::{Broker, Delivery, Shards, shrink};
 use crate::ending::CloseReason;
@@ -46,9 +49,10 @@ use crate::session::Session;
 use crate::signal::Signal;
 use crate::wire::intent::Paths;
 use crate::wire::notice;
-use client::Client;
+use client::{Arrival, Client};
 use custom::CustomHook;
 use edge::Edge;
+use intake::Intake;
 use policy::Policies;
 use sweeper::Sweeper;
 
@@ -79,6 +83,7 @@ struct Inner {
     broker: Broker<Client>,
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
+    intake: Arc<Intake>,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -146,6 +151,7 @@ impl PeerData {
         Self {
             inner: Arc::new(Inner {
                 sweeper: Sweeper::new(&settings.limits),
+                intake: Intake::new(&settings.limits),
                 settings,
                 broker: Broker::new(),
                 sessions: Shards::new(),
@@ -240,19 +246,15 @@ impl PeerData {
         &self.inner.settings.paths
     }
 
-    fn register(
-        &self,
-        sid: SessionId,
-        session: Session,
-        handshake: Option<Arc<Handshake>>,
-    ) -> Arc<Client> {
-        let session = if self.inner.settings.dialect == Dialect::EngineEcho {
-            session.bare()
-        } else {
-            session
-        };
+    fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
+        let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
+        let session = if echoes { session.bare() } else { session };
         let due = session.poll_timeout();
-        let peer = Client::new(sid, session, handshake);
+        let peer = Client::new(sid, session, arrival);
+        if echoes {
+            // There is nothing that it could connect to.
+            peer.connected();
+        }
         self.inner
             .sessions
             .lock(&sid)
@@ -303,6 +305,7 @@ impl PeerData {
                 sessions.remove(&peer.sid);
                 shrink(&mut sessions);
             }
+            peer.leave_seat();
             for slow in id.map(|id| self.depart(&id)).unwrap_or_default() {
                 if let Some(slow) = self.inner.broker.mailbox(&slow) {
                     slow.close(CloseReason::SlowConsumer);

@@ -29,6 +29,62 @@ pub(crate) enum Refusal {
     WebsocketVersion,
     /// The operating system gives no randomness, or there is no runtime to run on.
     Unavailable,
+    /// In the likeness of Engine.IO's own refusals.
+    Away(TurnedAway),
+    /// The same, for those who do not speak Engine.IO.
+    AwayPlainly(TurnedAway),
+}
+
+/// Why a client does not come in, whatever it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// The server has all the clients that it takes.
+    ServerFull,
+    /// The client's address has.
+    AddressFull,
+    /// The client's address is banned.
+    Banned,
+    /// More headers than are kept for the application.
+    HandshakeTooLarge,
+}
+
+/// Seconds after which it is worth trying again: time for some others to go, and far less than a
+/// user waits.
+const RETRY_AFTER: &str = "10";
+
+impl TurnedAway {
+    const fn status(self) -> u16 {
+        match self {
+            Self::ServerFull => 503,
+            Self::AddressFull => 429,
+            Self::Banned => 403,
+            Self::HandshakeTooLarge => 431,
+        }
+    }
+
+    /// Engine.IO has a code of its own for what is forbidden only; the others are HTTP's.
+    const fn code(self) -> u16 {
+        match self {
+            Self::Banned => 4,
+            _ => self.status(),
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::ServerFull => "The server has all the clients that it takes",
+            Self::AddressFull => "There are too many clients at that address",
+            Self::Banned => "Forbidden",
+            Self::HandshakeTooLarge => "The query and the headers are too long",
+        }
+    }
+
+    fn retried(self, reply: Reply) -> Reply {
+        match self {
+            Self::ServerFull | Self::AddressFull => reply.with("retry-after", RETRY_AFTER),
+            Self::Banned | Self::HandshakeTooLarge => reply,
+        }
+    }
 }
 
 impl Reply {
@@ -106,7 +162,7 @@ fn is_of_proxies(name: &str) -> bool {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
-        let coded = |status, code: u8, message: &str| {
+        let coded = |status, code: u16, message: &str| {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
             Self::new(status, "application/json", body)
         };
@@ -134,6 +190,10 @@ impl From<Refusal> for Reply {
                     .with("sec-websocket-version", "13")
             }
             Refusal::Unavailable => text(503, "The server cannot take a session now."),
+            Refusal::Away(away) => {
+                away.retried(coded(away.status(), away.code(), away.message()))
+            }
+            Refusal::AwayPlainly(away) => away.retried(text(away.status(), away.message())),
         }
     }
 }
