@@ -1,7 +1,9 @@
 //! One client of this server: its session, and the mailbox that the broker knows.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use tokio::sync::Mutex as TurnLock;
 
@@ -9,11 +11,21 @@ use super::Handshake;
 use super::batch;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::SessionId;
-use crate::session::{Presence, Session, Wire};
+use crate::session::{Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
+
+/// What a client comes with.
+#[derive(Debug, Default)]
+pub(super) struct Arrival {
+    /// The request that opened the session, if a hook wants to know of it.
+    pub(super) handshake: Option<Box<Handshake>>,
+    /// Where it comes from, as far as anybody knows.
+    pub(super) address: Option<IpAddr>,
+}
 
 /// A client, connected as a peer or not yet.
 pub(crate) struct Client {
@@ -22,36 +34,49 @@ pub(crate) struct Client {
     pub(super) slot: Slot,
     /// The request that opened the session, if a hook wants to know of it.
     pub(super) handshake: Option<Box<Handshake>>,
+    /// Where the client comes from, as far as anybody knows.
+    pub(super) address: Option<IpAddr>,
+    pub(super) since: Instant,
     session: Mutex<Session>,
+    membership: Mutex<()>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
     pub(super) turn: Arc<TurnLock<()>>,
 }
 
 impl Client {
-    pub(super) fn new(
-        sid: SessionId,
-        session: Session,
-        handshake: Option<Box<Handshake>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(sid: SessionId, session: Session, arrival: Arrival) -> Arc<Self> {
+        let Arrival { handshake, address } = arrival;
         Arc::new(Self {
             sid,
             wire: session.wire(),
             slot: Slot::none(),
             handshake,
+            address,
+            since: clock::now(),
             session: Mutex::new(session),
+            membership: Mutex::default(),
             turn: Arc::default(),
         })
     }
 
     /// Makes one step of the session, then wakes those whom the step concerns.
     pub(super) fn with<T>(&self, step: impl FnOnce(&mut Session) -> T) -> T {
-        let mut session = lock(&self.session);
-        let outcome = step(&mut session);
-        let wakes = session.take_wakes();
-        drop(session);
+        let (outcome, wakes) = self.step(step);
         wakes.wake();
         outcome
+    }
+
+    /// Makes one step of the session; the caller wakes those whom the step concerns.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Session) -> T) -> (T, Wakes) {
+        let mut session = lock(&self.session);
+        let outcome = step(&mut session);
+        (outcome, session.take_wakes())
+    }
+
+    /// See [`Held`](super::membership::Held), which is how to take it.
+    pub(super) fn membership(&self) -> MutexGuard<'_, ()> {
+        lock(&self.membership)
     }
 
     /// Whether the client is still connected as that peer.

@@ -7,12 +7,14 @@ use bytes::Bytes;
 
 use super::client::Client;
 use super::custom::{CustomEvent, Verdict};
+use super::membership::Held;
 use super::namespace::TooLarge;
-use super::{Dialect, Handshake, Hello, Peer, PeerData};
+use super::{Dialect, Handshake, Hello, JoinError, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::ending::CloseReason;
 use crate::error::Code;
 use crate::id::{PeerId, RoomId, SessionId};
+use crate::identity::Identity;
 use crate::session::{Event, Incoming, Presence, Wire};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Revision};
@@ -41,11 +43,8 @@ impl PeerData {
         match event {
             Event::Connect { namespace, auth } => self.connect(client, namespace, auth),
             Event::Leave(left) => {
-                let full = self.depart(&left);
-                self.close_slow(&Delivery {
-                    full,
-                    ..Delivery::default()
-                });
+                let slow = self.leave(client, left);
+                self.close_slow(&slow);
             }
             Event::Packet(incoming) => self.packet(client, incoming),
             Event::Json { sender, text } => {
@@ -91,6 +90,8 @@ impl PeerData {
         let settings = &self.inner.settings;
         let name = (!wanted.is_main()).then(|| wanted.name());
         let Some(namespace) = settings.namespace(name) else {
+            let message = "there is no such namespace";
+            self.announce_refused(client, None, None, Code::Refused, message);
             return client.with(|session| session.reject(wanted));
         };
         let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
@@ -99,32 +100,20 @@ impl PeerData {
         } else {
             PeerId::random()
         };
-        // Attached first: the client may not learn an id at which it cannot be reached.
-        let attached = id.ok().filter(|id| {
-            let mailbox = Arc::clone(client);
-            name.is_some() || self.inner.broker.attach(*id, mailbox).is_ok()
-        });
-        let Some(id) = attached else {
+        let Ok(id) = id else {
             return client.close(CloseReason::ProtocolError);
         };
         let presence = Presence {
             id,
             namespace: name.map(|_| Arc::clone(&namespace.name)),
         };
-        let closed = client.with(|session| {
-            session.accept(presence.clone());
-            session.is_closed()
-        });
-        if closed {
-            // Nobody has seen the id, and nobody will report it.
-            self.inner.broker.detach(&id);
-        } else if let Some(hook) = &namespace.on_connect {
+        let Some(peer) = self.attach(client, presence, Identity::anonymous()) else {
+            return;
+        };
+        if let Some(hook) = &namespace.on_connect {
             let unknown = Handshake::default();
             let handshake = client.handshake.as_deref().unwrap_or(&unknown);
-            hook(
-                &Peer::new(self, client, presence),
-                &Hello { handshake, auth },
-            );
+            hook(&peer, &Hello { handshake, auth });
         }
     }
 
@@ -241,13 +230,13 @@ impl PeerData {
         match envelope.kind() {
             Kind::Connect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                self.join(own, envelope, &signal)
+                self.join_by(client, own, envelope, &signal)
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                let departure = broker.leave(own, envelope.room());
-                let departure = departure.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
-                Ok(self.sent(&departure.others.deliver(None, &signal)))
+                let left = self.exit(&Held::new(client), own, envelope.room(), &signal);
+                let (_, told) = left.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
+                Ok(self.sent(&told))
             }
             Kind::Offer | Kind::Answer | Kind::Candidate => {
                 let receiver =
@@ -276,28 +265,29 @@ impl PeerData {
         }
     }
 
-    fn join<'a>(
+    fn join_by<'a>(
         &self,
+        client: &Arc<Client>,
         own: &PeerId,
         envelope: &Envelope<'a>,
         signal: &Signal,
     ) -> Result<Done, Flaw<'a>> {
-        let broker = &self.inner.broker;
-        // The sender has its turn: nothing else can make it join meanwhile.
-        if broker.room_count_of(own) >= self.inner.settings.limits.max_rooms_per_peer
-            && !broker.is_member(own, envelope.room())
-        {
-            return Err(envelope.flaw(Code::Busy, "you are in too many rooms"));
-        }
-        // Length-checked with the envelope, and the sender is attached while it has its turn.
-        let joined = RoomId::new(envelope.room())
-            .ok()
-            .and_then(|room| broker.join(own, &room).ok())
-            .ok_or_else(|| envelope.flaw(Code::Refused, "you cannot join that room"))?;
-        let peers = joined.members.ids().filter(|id| id != own).collect();
-        let done = self.sent(&joined.members.deliver(Some(own), signal));
+        // Length-checked with the envelope.
+        let entered = RoomId::new(envelope.room())
+            .map_err(|_| JoinError::NoSuchPeer)
+            .and_then(|room| self.enter(&Held::new(client), own, &room, signal));
+        let entered = entered.map_err(|error| {
+            let (code, message) = match error {
+                JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),
+                _ => (Code::Refused, "you cannot join that room"),
+            };
+            let presence = Some(Presence::main(*own));
+            self.announce_refused(client, presence, Some(envelope.room()), code, message);
+            envelope.flaw(code, message)
+        })?;
+        let done = self.sent(&entered.delivery);
         Ok(Done {
-            peers: Some(peers),
+            peers: Some(entered.peers),
             ..done
         })
     }
@@ -369,7 +359,7 @@ impl PeerData {
     }
 
     fn sent(&self, delivery: &Delivery) -> Done {
-        self.close_slow(delivery);
+        self.close_slow(&delivery.full);
         Done::delivered(delivery.delivered)
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::client::Arrival;
 use super::polling::{Dress, PollFuture, Post};
 use super::{Connection, Handshake, PeerData};
 use crate::clock;
+use crate::error::Refused;
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
@@ -37,13 +39,12 @@ pub(crate) struct SocketTask {
     pub(crate) handshake: SocketHandshake,
 }
 
-/// What a websocket is for. One that opens a session carries the request that did, if a hook wants
-/// to know of it.
+/// What a websocket is for. One that opens a session carries what its client came with.
 #[derive(Debug)]
 enum Opening {
     Probe(Connection),
-    Engine(Revision, bool, Option<Box<Handshake>>),
-    Json(Option<Box<Handshake>>),
+    Engine(Revision, bool, Arrival),
+    Json(Arrival),
 }
 
 impl PeerData {
@@ -54,6 +55,8 @@ impl PeerData {
             return Task::Elsewhere;
         };
         if !settings.edge.admits(door, head) {
+            let why = Refused::forbidden("pages of that origin are not served");
+            self.announce_refused_request(door, head, &why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
@@ -66,13 +69,13 @@ impl PeerData {
             Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
             Intent::Script => Task::Answer(self.script(head)),
             Intent::Open { revision, format } => {
-                let handshake = self.handshake(head, format.jsonp.is_some());
+                let arrival = self.arrive(head, format.jsonp.is_some());
                 // Without a runtime there is no timer that could end the session.
                 let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
                     return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
                 };
                 let dress = dress(Some(&sid), format.jsonp);
-                Task::Answer(self.open_polling(revision, &sid, format.base64, handshake, &dress))
+                Task::Answer(self.open_polling(revision, &sid, format.base64, arrival, &dress))
             }
             Intent::Poll { sid, format } => match self.session(&sid) {
                 Some(peer) => match PollFuture::open(self, peer, dress(Some(&sid), format.jsonp)) {
@@ -102,9 +105,9 @@ impl PeerData {
                         Opening::Probe(connection)
                     }
                     SocketTarget::Open { revision, base64 } => {
-                        Opening::Engine(revision, base64, self.handshake(head, false))
+                        Opening::Engine(revision, base64, self.arrive(head, false))
                     }
-                    SocketTarget::Json => Opening::Json(self.handshake(head, false)),
+                    SocketTarget::Json => Opening::Json(self.arrive(head, false)),
                 };
                 Task::Socket(SocketTask {
                     server: self.clone(),
@@ -127,11 +130,16 @@ impl PeerData {
         Some(Connection::new(self.clone(), peer, link))
     }
 
-    fn handshake(&self, head: &Head<'_>, jsonp: bool) -> Option<Box<Handshake>> {
+    /// What a client comes with that wants a session.
+    fn arrive(&self, head: &Head<'_>, jsonp: bool) -> Arrival {
         let settings = &self.inner.settings;
-        settings
+        let handshake = settings
             .keep_handshakes
-            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)))
+            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)));
+        Arrival {
+            handshake,
+            address: settings.edge.proxies().client_address(head),
+        }
     }
 
     /// Unlike all other answers this one is kept by caches, which must know that it depends on the
@@ -169,12 +177,12 @@ impl PeerData {
         revision: Revision,
         sid: &SessionId,
         base64: bool,
-        handshake: Option<Box<Handshake>>,
+        arrival: Arrival,
         dress: &Dress,
     ) -> Reply {
         let limits = &self.inner.settings.limits;
         let session = Session::polling(revision, sid, base64, limits, clock::now());
-        let peer = self.register(*sid, session, handshake);
+        let peer = self.register(*sid, session, arrival);
         if revision == Revision::V3 {
             self.connect_unasked(&peer);
         }
@@ -191,19 +199,19 @@ impl SocketTask {
         } = self;
         let limits = Arc::clone(&server.inner.settings.limits);
         let now = clock::now();
-        let (session, link, sid, connects, request) = match opening {
+        let (session, link, sid, connects, arrival) = match opening {
             Opening::Probe(connection) => return Some(connection),
-            Opening::Engine(revision, base64, request) => {
+            Opening::Engine(revision, base64, arrival) => {
                 let sid = SessionId::random().ok()?;
                 let (session, link) = Session::socket(revision, &sid, base64, &limits, now);
-                (session, link, sid, revision == Revision::V3, request)
+                (session, link, sid, revision == Revision::V3, arrival)
             }
-            Opening::Json(request) => {
+            Opening::Json(arrival) => {
                 let (session, link) = Session::json(&limits, now);
-                (session, link, SessionId::random().ok()?, true, request)
+                (session, link, SessionId::random().ok()?, true, arrival)
             }
         };
-        let peer = server.register(sid, session, request);
+        let peer = server.register(sid, session, arrival);
         if connects {
             server.connect_unasked(&peer);
         }

@@ -168,7 +168,9 @@ mod tests {
 
     use super::*;
     use crate::id::PeerId;
+    use crate::identity::Identity;
     use crate::server::Settings;
+    use crate::server::client::Arrival;
     use crate::session::{Presence, Session};
     use crate::wire::engine::{self, Revision};
 
@@ -194,7 +196,7 @@ mod tests {
         fn stranger(&self) -> Arc<Client> {
             let limits = &self.inner.settings.limits;
             let session = Session::json(limits, self.at(Duration::ZERO)).0;
-            Client::new(SessionId::random().unwrap(), session, None)
+            Client::new(SessionId::random().unwrap(), session, Arrival::default())
         }
 
         /// A peer of revision 3, silent since the start.
@@ -204,8 +206,8 @@ mod tests {
             let start = self.at(Duration::ZERO);
             let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
             let id = PeerId::random().unwrap();
-            session.accept(Presence::main(id));
-            let peer = self.register(sid, session, None);
+            session.accept(Presence::main(id), Identity::anonymous());
+            let peer = self.register(sid, session, Arrival::default());
             self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
             peer
         }
@@ -454,7 +456,7 @@ mod tests {
         let sid = SessionId::random().unwrap();
         let limits = &server.inner.settings.limits;
         let (session, _) = Session::json(limits, server.at(Duration::ZERO));
-        server.register(sid, session, None);
+        server.register(sid, session, Arrival::default());
         let over = async {
             while server.session(&sid).is_some() || server.is_turning() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
