@@ -36,7 +36,8 @@ pub use middleware::{
     ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
 };
 pub use server::{
-    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, Namespace, Peer, PeerData, Policy,
-    Relay, Variable, Verdict,
+    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, JoinError, Lifecycle, LifecycleEvent,
+    Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
 };
+pub use session::Transport;
 pub use signal::{Arguments, Placeholder, Signal};

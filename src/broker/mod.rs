@@ -363,6 +363,12 @@ impl<M: Mailbox> Broker<M> {
         self.members(room.as_str()).deliver(except, signal)
     }
 
+    /// Every peer with its mailbox, in no order.
+    pub(crate) fn peers(&self) -> Vec<(PeerId, Arc<M>)> {
+        self.peers
+            .collect(|id, entry| (*id, Arc::clone(&entry.mailbox)))
+    }
+
     /// How many peers are attached.
     #[must_use]
     pub fn peer_count(&self) -> usize {

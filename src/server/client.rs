@@ -1,7 +1,8 @@
 //! One client of this server: its session, and the mailbox that the broker knows.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use std::{fmt, mem};
 
 use tokio::sync::Mutex as TurnLock;
@@ -11,11 +12,12 @@ use super::batch;
 use super::intake::Seat;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::session::{Presence, Session, Wire};
+use crate::session::{Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
 
@@ -57,9 +59,11 @@ pub(crate) struct Client {
     handshake: Mutex<Option<Arc<Handshake>>>,
     /// Where the client comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
+    pub(super) since: Instant,
     /// Its place among the server's clients, until its end is reported.
     seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
+    membership: Mutex<()>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
     pub(super) turn: Arc<TurnLock<()>>,
@@ -79,8 +83,10 @@ impl Client {
             slot: Slot::none(),
             handshake: Mutex::new(handshake),
             address,
+            since: clock::now(),
             seat: Mutex::new(seat),
             session: Mutex::new(session),
+            membership: Mutex::default(),
             turn: Arc::default(),
         })
     }
@@ -109,12 +115,21 @@ impl Client {
 
     /// Makes one step of the session, then wakes those whom the step concerns.
     pub(super) fn with<T>(&self, step: impl FnOnce(&mut Session) -> T) -> T {
-        let mut session = lock(&self.session);
-        let outcome = step(&mut session);
-        let wakes = session.take_wakes();
-        drop(session);
+        let (outcome, wakes) = self.step(step);
         wakes.wake();
         outcome
+    }
+
+    /// Makes one step of the session; the caller wakes those whom the step concerns.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Session) -> T) -> (T, Wakes) {
+        let mut session = lock(&self.session);
+        let outcome = step(&mut session);
+        (outcome, session.take_wakes())
+    }
+
+    /// See [`Held`](super::membership::Held), which is how to take it.
+    pub(super) fn membership(&self) -> MutexGuard<'_, ()> {
+        lock(&self.membership)
     }
 
     /// Whether the client is still connected as that peer.

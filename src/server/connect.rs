@@ -38,6 +38,8 @@ impl PeerData {
         let settings = &self.inner.settings;
         let name = (!wanted.is_main()).then(|| wanted.name());
         let Some(namespace) = settings.namespace(name) else {
+            let why = Refused::forbidden("there is no such namespace");
+            self.announce_refused(client, None, None, &why);
             client.with(|session| session.reject(wanted));
             return None;
         };
@@ -78,6 +80,7 @@ impl PeerData {
         let identity = match verdict {
             Ok(identity) => identity,
             Err(refused) => {
+                self.announce_refused(client, None, None, &refused);
                 let name = (!is_main).then_some(&*namespace.name);
                 return client.with(|session| session.refuse(name, &refused));
             }
@@ -89,34 +92,20 @@ impl PeerData {
         } else {
             PeerId::random()
         };
-        // Attached first: the client may not learn an id at which it cannot be reached.
-        let attached = id.ok().filter(|id| {
-            let mailbox = Arc::clone(client);
-            !is_main || self.inner.broker.attach(*id, mailbox).is_ok()
-        });
-        let Some(id) = attached else {
+        let Ok(id) = id else {
             return client.close(CloseReason::ProtocolError);
         };
         let presence = Presence {
             id,
             namespace: (!is_main).then(|| Arc::clone(&namespace.name)),
         };
-        let closed = client.with(|session| {
-            session.accept(presence.clone());
-            let _ = identity;
-            session.is_closed()
-        });
-        if closed {
-            // Nobody has seen the id, and nobody will report it.
-            self.inner.broker.detach(&id);
+        let Some(peer) = self.attach(client, presence, identity) else {
             return;
-        }
-        client.connected();
+        };
         if let Some(hook) = &namespace.on_connect {
             let unknown = Handshake::default();
             let handshake = client.handshake();
             let handshake = handshake.as_deref().unwrap_or(&unknown);
-            let peer = Peer::new(self, client, presence);
             hook(&peer, &Hello::new(handshake, auth, Some(&namespace.name)));
         }
         if settings.keep_handshakes == Keep::UntilConnected {
@@ -150,13 +139,19 @@ impl PeerData {
             if !client.is_connected(&presence) {
                 return;
             }
+            let decision = decision.unwrap_or_else(|_| {
+                let message = "the application did not decide in time";
+                Err(Refused::new(Code::Busy, message))
+            });
             let outcome = match decision {
-                Ok(Ok(())) => {
-                    let joined = server.join(&presence.id, &room, &signal);
-                    joined.map_err(|(code, message)| (code, message.into()))
+                Ok(()) => {
+                    let joined = server.join_by(&client, &presence.id, &room, &signal);
+                    joined.map_err(|(code, message)| (code, Cow::Borrowed(message)))
                 }
-                Ok(Err(refused)) => Err((refused.code(), refused.message().to_owned().into())),
-                Err(_) => Err((Code::Busy, "the application did not decide in time".into())),
+                Err(why) => {
+                    server.announce_refused(&client, Some(presence.clone()), Some(&room), &why);
+                    Err((why.code(), Cow::Owned(why.message().to_owned())))
+                }
             };
             let outcome = outcome.map_err(|(code, message)| Flaw {
                 code,

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::client::Client;
 use super::connect::room_of;
 use super::custom::{CustomEvent, Verdict};
+use super::membership::Held;
 use super::namespace::TooLarge;
 use super::policy::Relay;
-use super::{Dialect, Peer, PeerData};
+use super::{Dialect, JoinError, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::ending::CloseReason;
-use crate::error::Code;
+use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId, SessionId};
 use crate::session::{Event, Incoming, Presence, Wire};
 use crate::signal::Signal;
@@ -51,11 +52,8 @@ impl PeerData {
         match event {
             Event::Connect { namespace, auth } => return self.connect(client, namespace, auth),
             Event::Leave(left) => {
-                let full = self.depart(&left);
-                self.close_slow(&Delivery {
-                    full,
-                    ..Delivery::default()
-                });
+                let slow = self.leave(client, left);
+                self.close_slow(&slow);
             }
             Event::Packet(incoming) => return self.packet(client, incoming),
             Event::Json { sender, text } => {
@@ -216,14 +214,14 @@ impl PeerData {
         match envelope.kind() {
             Kind::Connect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                let joined = self.join(own, &room_of(envelope)?, &signal);
+                let joined = self.join_by(client, own, &room_of(envelope)?, &signal);
                 joined.map_err(|(code, message)| envelope.flaw(code, message))
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                let departure = broker.leave(own, envelope.room());
-                let departure = departure.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
-                Ok(self.sent(&departure.others.deliver(None, &signal)))
+                let left = self.exit(&Held::new(client), own, envelope.room(), &signal);
+                let (_, told) = left.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
+                Ok(self.sent(&told))
             }
             Kind::Offer | Kind::Answer | Kind::Candidate => {
                 let (callee, receiver) =
@@ -257,32 +255,27 @@ impl PeerData {
     }
 
     /// Puts a peer into a room and tells the others there; or why not.
-    pub(super) fn join(
+    pub(super) fn join_by(
         &self,
+        client: &Arc<Client>,
         own: &PeerId,
         room: &RoomId,
         signal: &Signal,
     ) -> Result<Done, (Code, &'static str)> {
-        let broker = &self.inner.broker;
-        // The sender has its turn: nothing else can make it join meanwhile.
-        if broker.room_count_of(own) >= self.inner.settings.limits.max_rooms_per_peer
-            && !broker.is_member(own, room.as_str())
-        {
-            return Err((Code::Busy, "you are in too many rooms"));
-        }
-        let policies = &self.inner.settings.policies;
-        let most = self.inner.settings.limits.max_peers_per_room;
-        let capacity = policies.capacity(room).min(most);
-        let joined = broker.join_within(own, room, capacity);
-        let joined = joined.map_err(|error| match error {
-            BrokerError::RoomFull => (Code::RoomFull, "the room is full"),
-            // The sender is attached while it has its turn.
-            _ => (Code::Refused, "you cannot join that room"),
+        let entered = self.enter(&Held::new(client), own, room, signal);
+        let entered = entered.map_err(|error| {
+            let (code, message) = match error {
+                JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),
+                JoinError::RoomFull => (Code::RoomFull, "the room is full"),
+                _ => (Code::Refused, "you cannot join that room"),
+            };
+            let why = Refused::new(code, message);
+            self.announce_refused(client, Some(Presence::main(*own)), Some(room), &why);
+            (code, message)
         })?;
-        let peers = joined.members.ids().filter(|id| id != own).collect();
-        let done = self.sent(&joined.members.deliver(Some(own), signal));
+        let done = self.sent(&entered.delivery);
         Ok(Done {
-            peers: Some(peers),
+            peers: Some(entered.peers),
             ..done
         })
     }
@@ -382,7 +375,7 @@ impl PeerData {
     }
 
     fn sent(&self, delivery: &Delivery) -> Done {
-        self.close_slow(delivery);
+        self.close_slow(&delivery.full);
         Done::delivered(delivery.delivered)
     }
 

@@ -74,8 +74,12 @@ impl PeerData {
     ) -> Result<Arrival, Refusal> {
         let settings = &self.inner.settings;
         let address = settings.edge.proxies().client_address(head);
+        let turn_away = |why: TurnedAway| {
+            self.announce_refused_request(door, head, &why.into());
+            door.turn_away(why)
+        };
         let seat = self.inner.intake.enter(address).map_err(|full| {
-            door.turn_away(match full {
+            turn_away(match full {
                 Full::Server => TurnedAway::ServerFull,
                 Full::Address => TurnedAway::AddressFull,
             })
@@ -85,7 +89,7 @@ impl PeerData {
         } else {
             let max = settings.limits.max_handshake;
             let handshake = Handshake::read(head, &settings.edge, jsonp, max)
-                .ok_or_else(|| door.turn_away(TurnedAway::HandshakeTooLarge))?;
+                .ok_or_else(|| turn_away(TurnedAway::HandshakeTooLarge))?;
             Some(Arc::new(handshake))
         };
         Ok(Arrival {

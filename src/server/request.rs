@@ -4,10 +4,11 @@ use tokio::runtime::Handle;
 
 use super::opening::{Later, Opened, Opening, SocketTask};
 use super::polling::{Dress, PollFuture, Post};
-use super::{Connection, PeerData};
+use super::{Connection, PeerData, Wire};
 use crate::clock;
+use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{PollRefused, Wire};
+use crate::session::{self, PollRefused};
 use crate::wire::engine::Revision;
 use crate::wire::intent::{
     Door, Format, Head, Intent, Known, Mount, SocketHandshake, SocketTarget,
@@ -49,10 +50,15 @@ impl PeerData {
             return Task::Elsewhere;
         };
         if !settings.edge.admits(door, head) {
+            let why = Refused::forbidden("pages of that origin are not served");
+            self.announce_refused_request(door, head, &why);
+            let why = Refused::forbidden("pages of that origin are not served");
+            self.announce_refused_request(door, head, &why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
         if self.is_banned(head) {
+            self.announce_refused_request(door, head, &TurnedAway::Banned.into());
             let reply = Reply::from(door.turn_away(TurnedAway::Banned));
             return Task::Answer(reply.allow_origin(head.header("origin")));
         }
@@ -146,17 +152,20 @@ impl PeerData {
             SocketTarget::Json => {
                 let arrival = self.arrive(door, head, false)?;
                 let dress = self.dress(head, None, None);
-                Ok(
-                    self.decide(true, arrival, move |arrival| match &arrival.verdict {
-                        Ok(_) => socket(Opening::Json(arrival)),
-                        // Only browsers say where a page is from, and their pages learn nothing of a
-                        // handshake but that it failed.
-                        Err(refused) if dress.origin.is_some() => {
-                            socket(Opening::Refused(refused.clone()))
-                        }
-                        Err(refused) => Opened::Answer(dress.forbid(refused)),
-                    }),
-                )
+                let server = self.clone();
+                Ok(self.decide(true, arrival, move |arrival| {
+                    let Err(why) = &arrival.verdict else {
+                        return socket(Opening::Json(arrival));
+                    };
+                    server.announce_stranger(arrival.address, Some(Wire::Json), why);
+                    // Only browsers say where a page is from, and their pages learn nothing of
+                    // a handshake but that it failed.
+                    if dress.origin.is_some() {
+                        socket(Opening::Refused(why.clone()))
+                    } else {
+                        Opened::Answer(dress.forbid(why))
+                    }
+                }))
             }
         }
     }
@@ -191,7 +200,7 @@ impl PeerData {
 
     fn known(&self, sid: &SessionId) -> Option<Known> {
         let peer = self.session(sid)?;
-        let Wire::Engine(revision) = peer.wire else {
+        let session::Wire::Engine(revision) = peer.wire else {
             return None;
         };
         let usable = peer.with(|session| {

@@ -82,7 +82,9 @@ fn what_is_too_large_is_dropped_and_told() {
         ..Limits::default()
     };
     let (mut client, link) = Client::socket_with(V4, false, limits);
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     let whole = Some(assembled(None, "[1]", &[&[0; 3], &[0; 4]]));
     client.says(link, "452-[1]");
     assert_eq!(client.sends(link, &[0; 3]), None);
