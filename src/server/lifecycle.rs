@@ -198,3 +198,143 @@ impl fmt::Debug for Lifecycle {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::clock;
+    use crate::id::{PeerId, SessionId};
+    use crate::identity::Identity;
+    use crate::server::client::Arrival;
+    use crate::session::Session;
+
+    /// A client that is no peer yet.
+    fn client(server: &PeerData) -> Arc<Client> {
+        let limits = &server.inner.settings.limits;
+        let (session, _) = Session::json(limits, clock::now());
+        server.register(SessionId::random().unwrap(), session, Arrival::default())
+    }
+
+    fn connect(server: &PeerData, identity: Identity) -> Peer {
+        let id = PeerId::random().unwrap();
+        let attached = server.attach(&client(server), Presence::main(id), identity);
+        attached.unwrap()
+    }
+
+    async fn peer_of(lifecycle: &mut Lifecycle) -> Peer {
+        match lifecycle.next().await {
+            Some(
+                LifecycleEvent::Connected { peer }
+                | LifecycleEvent::Disconnected { peer, .. }
+                | LifecycleEvent::Joined { peer, .. }
+                | LifecycleEvent::Left { peer, .. },
+            ) => peer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_lags_is_told_how_much_he_missed_and_goes_on() {
+        let server = PeerData::new();
+        let peer = connect(&server, Identity::anonymous());
+        let room = RoomId::new("r").unwrap();
+        let (mut lagging, mut reading) = (server.lifecycle(), server.lifecycle());
+        for _ in 0..Lifecycle::CAPACITY / 2 + 10 {
+            server.join(&peer.id(), &room).unwrap();
+            server.remove(&peer.id(), &room);
+            for _ in 0..2 {
+                assert_eq!(peer_of(&mut reading).await.id(), peer.id());
+            }
+        }
+        let missed = lagging.next().await;
+        assert!(
+            matches!(missed, Some(LifecycleEvent::Missed(20))),
+            "{missed:?}"
+        );
+        for _ in 0..Lifecycle::CAPACITY {
+            assert_eq!(peer_of(&mut lagging).await.id(), peer.id());
+        }
+        peer.disconnect();
+        for lifecycle in [&mut lagging, &mut reading] {
+            let last = lifecycle.next().await;
+            let reason = CloseReason::Kicked;
+            assert!(
+                matches!(last, Some(LifecycleEvent::Disconnected { reason: why, .. }) if why == reason)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_identity_stays_with_the_peer() {
+        let server = PeerData::new();
+        let mut lifecycle = server.lifecycle();
+        let peer = connect(&server, Identity::new("ann"));
+        let room = RoomId::new("r").unwrap();
+        server.join(&peer.id(), &room).unwrap();
+        let name = |peer: &Peer| peer.identity::<&str>().map(|name| *name);
+        assert_eq!(name(&peer), Some("ann"));
+        assert_eq!(peer.identity::<u8>(), None);
+        assert_eq!(server.peer(&peer.id()).as_ref().and_then(name), Some("ann"));
+        assert_eq!(server.peers().first().and_then(name), Some("ann"));
+        assert_eq!(server.room_peers(&room).first().and_then(name), Some("ann"));
+        peer.disconnect();
+        assert!(server.peers().is_empty());
+        for _ in ["connected", "joined", "left", "disconnected"] {
+            assert_eq!(name(&peer_of(&mut lifecycle).await), Some("ann"));
+        }
+        assert_eq!(name(&peer), Some("ann"));
+    }
+
+    #[test]
+    fn nothing_is_made_for_nobody() {
+        let server = PeerData::new();
+        server.announce(|| panic!("nobody has subscribed"));
+        drop(server.lifecycle());
+        server.announce(|| panic!("nobody listens any more"));
+        // Whoever comes again hears what comes from now on.
+        let mut lifecycle = server.lifecycle();
+        server.announce(|| LifecycleEvent::Missed(7));
+        let event = lifecycle.events.try_recv().unwrap();
+        assert!(matches!(event, LifecycleEvent::Missed(7)));
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_server_and_does_not_keep_it() {
+        let server = PeerData::new();
+        let inner: Weak<_> = Arc::downgrade(&server.inner);
+        let (mut reading, unread) = (server.lifecycle(), server.lifecycle());
+        let peer = connect(&server, Identity::anonymous());
+        peer.disconnect();
+        drop((server, peer));
+        assert!(inner.upgrade().is_some(), "events that wait need it");
+        drop(unread);
+        assert!(reading.next().await.is_some());
+        assert!(reading.next().await.is_some());
+        assert!(reading.next().await.is_none());
+        assert!(inner.upgrade().is_none());
+    }
+
+    /// The session ends while its client is being made a peer.
+    #[test]
+    fn who_is_gone_already_is_not_connected() {
+        let server = PeerData::new();
+        let lifecycle = server.lifecycle();
+        let client = client(&server);
+        client.close(CloseReason::TransportLost);
+        let id = PeerId::random().unwrap();
+        let attached = server.attach(&client, Presence::main(id), Identity::anonymous());
+        assert!(attached.is_none());
+        server.settle(&client);
+        assert_eq!((server.peer_count(), lifecycle.events.len()), (0, 0));
+        assert!(server.session(&client.sid).is_none());
+    }
+
+    #[test]
+    fn what_waits_takes_about_a_megabyte() {
+        // Beside the event, its number, how many have to read it, and a lock.
+        let slot = size_of::<LifecycleEvent>() + 32;
+        assert!(slot * Lifecycle::CAPACITY <= 1 << 20, "{slot}");
+    }
+}

@@ -259,3 +259,208 @@ impl PeerData {
         slow
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::thread;
+    use std::time::Duration;
+
+    use bytes::Buf;
+
+    use super::*;
+    use crate::clock;
+    use crate::id::SessionId;
+    use crate::server::client::Arrival;
+    use crate::session::{Event, Link};
+    use crate::wire::segments::Segments;
+
+    /// A peer on the plain JSON wire.
+    struct Guest {
+        id: PeerId,
+        client: Arc<Client>,
+        link: Link,
+    }
+
+    impl Guest {
+        fn of(server: &PeerData) -> Self {
+            let limits = &server.inner.settings.limits;
+            let (session, link) = Session::json(limits, clock::now());
+            let sid = SessionId::random().unwrap();
+            let client = server.register(sid, session, Arrival::default());
+            server.connect_unasked(&client);
+            let id = client.with(|session| session.peer()).unwrap();
+            let guest = Self { id, client, link };
+            assert_eq!(guest.hear().len(), 1);
+            guest
+        }
+
+        /// The texts that have come since it was last asked.
+        fn hear(&self) -> Vec<String> {
+            let mut out = Segments::default();
+            self.client
+                .with(|session| session.poll_transmit(self.link, usize::MAX, &mut out));
+            let mut bytes = out.copy_to_bytes(out.remaining());
+            let mut texts = Vec::new();
+            while bytes.has_remaining() {
+                assert_eq!(bytes.get_u8(), 0x81);
+                let length = match bytes.get_u8() {
+                    126 => usize::from(bytes.get_u16()),
+                    length => usize::from(length),
+                };
+                texts.push(String::from_utf8(bytes.split_to(length).to_vec()).unwrap());
+            }
+            texts
+        }
+
+        /// What it has heard of another since it was last asked, in a word each.
+        fn hear_of(&self, other: &Self) -> Vec<&'static str> {
+            let own = format!(r#""caller":{{"id":"{}"}}"#, other.id);
+            let texts = self.hear().into_iter();
+            let texts = texts.filter(|text| text.contains(&own));
+            texts
+                .map(|text| match &text[..14] {
+                    r#"{"type":"CONNE"# => "came",
+                    r#"{"type":"DISCO"# => "went",
+                    _ => panic!("{text}"),
+                })
+                .collect()
+        }
+    }
+
+    fn room(name: &str) -> RoomId {
+        RoomId::new(name).unwrap()
+    }
+
+    /// Ann comes, and while that is only half told another thread does something. Returns what the
+    /// second of those who were there hears of her.
+    fn while_ann_comes(meanwhile: impl Fn(&PeerData, &Guest, &Guest) + Sync) -> Vec<&'static str> {
+        let server = PeerData::new();
+        let [first, second, ann] = [(); 3].map(|()| Guest::of(&server));
+        for guest in [&first, &second] {
+            server.join(&guest.id, &room("r")).unwrap();
+        }
+        thread::scope(|scope| {
+            first.client.with(|_| {
+                // She cannot go on to tell the second while the first does not take it.
+                scope.spawn(|| server.join(&ann.id, &room("r")).unwrap());
+                while !server.inner.broker.is_member(&ann.id, "r") {
+                    thread::yield_now();
+                }
+                // Whoever goes now has only the second to tell, and time enough to do so.
+                server.inner.broker.leave(&first.id, "r").unwrap();
+                let other = scope.spawn(|| meanwhile(&server, &ann, &second));
+                for _ in 0..100 {
+                    if other.is_finished() {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        });
+        second.hear_of(&ann)
+    }
+
+    #[test]
+    fn a_departure_is_never_told_before_the_arrival() {
+        let both = ["came", "went"];
+        let r = &room("r");
+        let heard = while_ann_comes(|server, ann, _| assert!(server.remove(&ann.id, r)));
+        assert_eq!(heard, both);
+        let heard = while_ann_comes(|server, _, _| assert!(server.close_room(r) >= 1));
+        assert_eq!(heard, both);
+        let heard = while_ann_comes(|server, ann, _| {
+            server.move_peer(&ann.id, r, &room("other")).unwrap();
+        });
+        assert_eq!(heard, both);
+        let heard = while_ann_comes(|server, ann, _| assert!(server.disconnect(&ann.id)));
+        assert_eq!(heard, both);
+        let heard = while_ann_comes(|server, ann, _| {
+            let text = r#"{"type":"DISCONNECT","room":{"id":"r"}}"#;
+            let sender = ann.id;
+            server.handle(&ann.client, Event::Json { sender, text });
+        });
+        assert_eq!(heard, both);
+    }
+
+    /// What a removed peer is told of the others comes after what they have said of themselves.
+    #[test]
+    fn who_is_removed_hears_no_late_arrival() {
+        let heard = while_ann_comes(|server, _, second| {
+            assert!(server.remove(&second.id, &room("r")));
+        });
+        assert_eq!(heard, ["came", "went"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_moves_peers_about_each_thing_is_told_once_and_in_order() {
+        let server = PeerData::new();
+        let rooms = [room("r"), room("s")];
+        let listeners = rooms.each_ref().map(|room| {
+            let listener = Guest::of(&server);
+            server.join(&listener.id, room).unwrap();
+            listener
+        });
+        let mut lifecycle = server.lifecycle();
+        let guests = [(); 2].map(|()| Guest::of(&server));
+        thread::scope(|scope| {
+            for thread in 0..3 {
+                let (server, rooms, guests) = (&server, &rooms, &guests);
+                scope.spawn(move || {
+                    for round in 0..150 {
+                        let id = &guests[(round + thread) % 2].id;
+                        let [here, there] = [&rooms[round / 2 % 2], &rooms[(round / 2 + 1) % 2]];
+                        let _ = server.join(id, here);
+                        let _ = server.move_peer(id, here, there);
+                        server.remove(id, there);
+                    }
+                    server.disconnect(&guests[thread % 2].id);
+                });
+            }
+        });
+        for guest in &guests {
+            assert!(server.peer(&guest.id).is_none());
+        }
+        for listener in listeners {
+            let told = listener.hear();
+            for guest in &guests {
+                let own = format!(r#""caller":{{"id":"{}"}}"#, guest.id);
+                let of_it = told.iter().filter(|text| text.contains(&own));
+                for (at, text) in of_it.enumerate() {
+                    let expected = ["CONNECT", "DISCONNECT"][at % 2];
+                    assert!(
+                        text.starts_with(&format!(r#"{{"type":"{expected}""#)),
+                        "{at}"
+                    );
+                }
+            }
+        }
+        drop(server);
+        let mut stories: HashMap<PeerId, Option<Vec<RoomId>>> = HashMap::new();
+        let mut ended = 0;
+        while ended < guests.len() {
+            match lifecycle.next().await.unwrap() {
+                LifecycleEvent::Connected { peer } => {
+                    assert!(stories.insert(peer.id(), Some(Vec::new())).is_none());
+                }
+                LifecycleEvent::Joined { peer, room } => {
+                    let rooms = stories.get_mut(&peer.id()).unwrap().as_mut().unwrap();
+                    assert!(!rooms.contains(&room));
+                    rooms.push(room);
+                }
+                LifecycleEvent::Left { peer, room } => {
+                    let rooms = stories.get_mut(&peer.id()).unwrap().as_mut().unwrap();
+                    assert!(rooms.contains(&room));
+                    rooms.retain(|other| *other != room);
+                }
+                LifecycleEvent::Disconnected { peer, reason } => {
+                    assert_eq!(reason, CloseReason::Kicked);
+                    let rooms = stories.insert(peer.id(), None);
+                    assert_eq!(rooms, Some(Some(vec![])));
+                    ended += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -108,7 +108,7 @@ fn what_nobody_wants_is_swallowed_with_its_attachments() {
     for packet in ["462-1[1]", "452-[1]"] {
         let (mut client, link) = Client::socket(V3);
         if packet.starts_with("45") {
-            client.says(link, "41");
+            client.leaves(link, "41", &Presence::main(id()));
         }
         assert_eq!(client.says(link, packet), None);
         assert_eq!(client.sends(link, &[4, 1]), None);

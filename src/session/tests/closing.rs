@@ -92,7 +92,7 @@ fn a_kick_is_no_packet_to_who_is_no_peer() {
     assert_eq!(client.hears(link), [farewell(CloseReason::Kicked)]);
 
     let (mut client, link) = Client::socket(V4);
-    client.says(link, "41");
+    client.leaves(link, "41", &Presence::main(id()));
     client.session.close(CloseReason::Kicked);
     assert_eq!(client.hears(link), [farewell(CloseReason::Kicked)]);
 }
