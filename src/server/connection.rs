@@ -2,12 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Sleep;
 
 use super::PeerData;
 use super::batch::Batch;
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{Link, Session, Transmit};
+use crate::session::{Charged, Link, Session, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
@@ -38,6 +39,10 @@ pub(crate) struct Connection {
     /// Bytes that cannot be dealt with yet, at most one read, and what they wait for.
     stash: Vec<u8>,
     waiting: Option<Waiting>,
+    /// The client has said too much: when it is read again.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// The session knows that this socket takes nothing.
+    blocked: bool,
 }
 
 enum Waiting {
@@ -61,6 +66,8 @@ impl Connection {
             said_goodbye: false,
             stash: Vec::new(),
             waiting: None,
+            pause: None,
+            blocked: false,
         }
     }
 
@@ -97,15 +104,26 @@ impl Connection {
         self.server.settle(&self.peer);
     }
 
-    /// Whether the client may be read. Not while it does not take its own mail.
+    /// Whether the client may be read. Not while it does not take its own mail, nor while it has
+    /// said too much.
     pub(crate) fn wants_read(&self) -> bool {
-        self.waiting.is_none() && !self.peer.with(|session| session.is_congested(self.link))
+        self.waiting.is_none()
+            && self.pause.is_none()
+            && !self.peer.with(|session| session.is_congested(self.link))
     }
 
-    /// Goes on with stashed bytes once there is nothing to wait for.
+    /// Goes on with stashed bytes once there is nothing to wait for, or with reading once a pause is
+    /// over.
     pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let turn = match self.waiting.take() {
-            None => return Poll::Pending,
+            None => {
+                let Some(pause) = &mut self.pause else {
+                    return Poll::Pending;
+                };
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+                return Poll::Ready(());
+            }
             Some(Waiting::Turn(mut wait)) => {
                 let Poll::Ready(turn) = wait.as_mut().poll(cx) else {
                     self.waiting = Some(Waiting::Turn(wait));
@@ -127,16 +145,36 @@ impl Connection {
     }
 
     /// Acts on the bytes until there is something to wait for; what comes after that is stashed.
-    fn act(&mut self, mut bytes: &mut [u8], now: Instant) -> Option<Waits> {
+    fn act(&mut self, bytes: &mut [u8], now: Instant) -> Option<Waits> {
+        let length = bytes.len();
+        let (events, waits) = self.act_on_all(bytes, now);
+        if self.server.inner.settings.limits.has_rates() {
+            // What is stashed will be charged when its time comes.
+            let length = length.saturating_sub(self.stash.len());
+            let charged = self
+                .peer
+                .with(|session| session.charge(events, length, now));
+            if let Charged::Pause(pause) = charged {
+                self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+            }
+        }
+        waits
+    }
+
+    /// Acts on each message; how many there were, and what to wait for.
+    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> (usize, Option<Waits>) {
         let settings = &self.server.inner.settings;
         let limits = FrameLimits {
             max_message: settings.limits.max_message,
             max_fragments: settings.limits.max_fragments,
         };
         let _batch = Batch::open();
+        let mut events = 0;
         loop {
-            let event = match self.assembler.next(&mut bytes, limits) {
-                Ok(None) => return None,
+            let message = self.assembler.next(&mut bytes, limits);
+            events += 1;
+            let event = match message {
+                Ok(None) => return (events - 1, None),
                 Ok(Some(Message::Text(text))) => self
                     .peer
                     .with(|session| session.handle_text(self.link, text, now)),
@@ -158,7 +196,7 @@ impl Connection {
                 Ok(Some(Message::Close(code))) => {
                     self.farewell = Some(frame::close(code, ""));
                     self.close(CloseReason::ClientClosed);
-                    return None;
+                    return (events, None);
                 }
                 Err(error) => {
                     self.farewell = Some(frame::close(Some(error.close_code()), ""));
@@ -166,13 +204,13 @@ impl Connection {
                         FrameError::TooLarge => CloseReason::MessageTooLarge,
                         _ => CloseReason::ProtocolError,
                     });
-                    return None;
+                    return (events, None);
                 }
             };
             let waits = event.and_then(|event| self.server.handle(&self.peer, event));
             if waits.is_some() {
                 self.stash = bytes.to_vec();
-                return waits;
+                return (events, waits);
             }
         }
     }
@@ -187,6 +225,7 @@ impl Connection {
         // The turn may be in hand, or granted already: given up first, or nobody could report the
         // end.
         self.waiting = None;
+        self.pause = None;
         self.stash = Vec::new();
         self.close(CloseReason::TransportLost);
         self.server.settle(&self.peer);
@@ -195,6 +234,35 @@ impl Connection {
     /// Whether this websocket has nothing more to do than to say goodbye.
     pub(crate) fn is_over(&self) -> bool {
         self.peer.with(|session| session.is_over(self.link))
+    }
+
+    /// Whether the session ended because this websocket takes nothing: there is no use in saying
+    /// goodbye.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.peer.with(|session| session.is_stalled(self.link))
+    }
+
+    /// What was handed out cannot be written now: from here on the client has `write_timeout` to
+    /// take some of it.
+    pub(crate) fn blocked(&mut self) {
+        if !mem::replace(&mut self.blocked, true) {
+            self.handed_out();
+        }
+    }
+
+    /// Something was written of what could not be before.
+    pub(crate) fn progressed(&mut self) {
+        if mem::take(&mut self.blocked) {
+            self.peer.with(|session| session.unblock(self.link));
+        }
+    }
+
+    /// Something was handed to a stack that says no more than when it wants the next piece: the
+    /// client has `write_timeout` until then.
+    pub(crate) fn handed_out(&self) {
+        let now = clock::now();
+        let due = self.peer.with(|session| session.block(self.link, now));
+        self.server.schedule(&self.peer, due);
     }
 
     /// Hands out frames to write. False: these are the last, and the close frame is among them.

@@ -203,6 +203,7 @@ impl PeerData {
         envelope: &Envelope<'a>,
         attachments: Vec<Bytes>,
     ) -> Result<Done, Flaw<'a>> {
+        envelope.check_names(self.inner.settings.limits.max_id)?;
         let max = self.inner.settings.limits.max_message;
         let refuse = |error: BrokerError| match error {
             BrokerError::NoSuchPeer => {

@@ -288,7 +288,7 @@ mod tests {
             let (session, link) = Session::json(limits, clock::now());
             let sid = SessionId::random().unwrap();
             let client = server.register(sid, session, Arrival::default());
-            server.connect_unasked(&client);
+            server.connect_unasked(&client, Ok(Identity::anonymous()));
             let id = client.with(|session| session.peer()).unwrap();
             let guest = Self { id, client, link };
             assert_eq!(guest.hear().len(), 1);

@@ -26,6 +26,11 @@ pub(crate) enum Refusal {
     ForeignOrigin,
     /// Not an Engine.IO code: HTTP's own.
     TooLarge,
+    TooManyPackets,
+    /// The body of a POST did not come in time.
+    BodyTimeout,
+    /// The client has sent too much for too long.
+    RateLimited,
     /// The plain JSON wire is a websocket and nothing else.
     UpgradeRequired,
     WebsocketVersion,
@@ -194,6 +199,11 @@ impl From<Refusal> for Reply {
             Refusal::Forbidden => coded(403, 4, "Forbidden"),
             Refusal::ForeignOrigin => text(403, "Pages of that origin are not served here."),
             Refusal::TooLarge => text(413, "The body exceeds the maximum message."),
+            Refusal::TooManyPackets => text(413, "The body has more packets than one may have."),
+            Refusal::BodyTimeout => text(408, "The body did not come in time."),
+            Refusal::RateLimited => {
+                text(429, "That was too much in too little time.").with("retry-after", RETRY_AFTER)
+            }
             Refusal::UpgradeRequired => text(
                 426,
                 "This is a signaling endpoint: open it as a WebSocket and send one JSON event per text message.",
