@@ -28,7 +28,10 @@ fn snippets_are_parts_of_their_examples() {
         );
         found += 1;
     }
-    assert_eq!(found, 5, "one for each way to mount it, and one for who may");
+    assert_eq!(
+        found, 5,
+        "one for each way to mount it, and one for who may"
+    );
 }
 
 #[test]
