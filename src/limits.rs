@@ -4,7 +4,20 @@ use std::time::Duration;
 
 /// What a client may use, and how long things may take.
 ///
-/// Set through [`Builder`](crate::Builder); the defaults suit a busy, honest application.
+/// Set one by one through [`Builder`](crate::Builder), or as a whole by
+/// [`Builder::limits`](crate::Builder::limits). The defaults suit a busy, honest application:
+/// nothing is counted per address, and nobody is slowed down. [`strict`](Self::strict) is the set
+/// for a server on the open internet. What a client is told at each bound stands there as well.
+///
+/// ```
+/// use peer_data_server::{Limits, PeerData};
+///
+/// let mut limits = Limits::strict();
+/// limits.max_sessions_per_address = 1_000; // a school behind one address
+/// let server = PeerData::builder().limits(limits).build()?;
+/// assert_eq!(server.limits().max_sessions_per_address, 1_000);
+/// # Ok::<(), peer_data_server::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -18,21 +31,76 @@ pub struct Limits {
     /// How long a Socket.IO 3 or 4 client may take to ask for its namespace. 10 s: several round
     /// trips on a bad mobile network.
     pub connect_timeout: Duration,
+    /// How long the body of a POST may take to come. 30 s: a maximum message at 33 kB a second.
+    /// Then 408, and the session ends: some of what its client said is lost.
+    pub body_timeout: Duration,
+    /// How long a websocket may take no bytes while there are some for it. 20 s, as long as an
+    /// answer to a heartbeat may take. Then the session ends, and the connection is cut.
+    pub write_timeout: Duration,
+    /// How long the application may think about whether a peer may join. 10 s: an answer that
+    /// takes longer comes to nobody's use. Then the peer is told `busy`.
+    pub admit_timeout: Duration,
     /// The longest message in bytes: a websocket message, a polling body, or an event together
     /// with its attachments. 1,000,000: the reference's own; a session description has a few
-    /// thousand.
+    /// thousand. Over it: 413, close code 1009, or `too_large`.
     pub max_message: usize,
     /// Binary attachments of one event. 10, as Socket.IO servers have it.
     pub max_attachments: usize,
     /// Fragments of one websocket message. 4,096: no client sends more, and each one costs time.
     pub max_fragments: usize,
+    /// Packets of one polling body. 10,000: as many as an honest client was seen to gather, ten
+    /// times over. Over it: 413, and nothing in the body is acted on.
+    pub max_packets: usize,
+    /// Bytes of the id of a room or of a callee, and of a `type`, 20 to 256. 256: room for a URL
+    /// or a long hash. Over it: `malformed`.
+    pub max_id: usize,
+    /// Bytes of the query and the headers that are kept of the request that opens a session, if a
+    /// hook wants to see them. 16 KiB, what HTTP servers commonly take. Over it: 431.
+    pub max_handshake: usize,
     /// Bytes that may wait for one peer, each waiting message counted with the memory that it
     /// needs besides its text; one message always may. 4 MiB: at least two messages of the
     /// maximum size.
     pub max_outbox: usize,
     /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
-    /// need, and few enough that a departure is told within milliseconds.
+    /// need, and few enough that a departure is told within milliseconds. Over it: `busy`.
     pub max_rooms_per_peer: usize,
+    /// Peers that may be in one room at a time. 10,000: a full room that talks is already more
+    /// than most machines can do. Over it: `room_full`.
+    pub max_peers_per_room: usize,
+    /// Sessions that may be open at a time, connected or connecting. 100,000: a few gigabytes.
+    /// Over it: 503 with `Retry-After`.
+    pub max_sessions: usize,
+    /// Of these, sessions whose clients are not peers yet. 20,000: what comes back within seconds
+    /// when a busy server was restarted. Over it: 503 with `Retry-After`.
+    pub max_handshakes: usize,
+    /// Sessions that may be open at a time from one address; for IPv6, from one /64. 0: as many as
+    /// the server takes, since thousands may share an address. Over it: 429 with `Retry-After`.
+    /// A client whose address nobody knows is not counted.
+    pub max_sessions_per_address: usize,
+    /// Of these, sessions whose clients are not peers yet. 0: as many as the server takes.
+    pub max_handshakes_per_address: usize,
+    /// Messages that a client may send per second in the long run: websocket messages, control
+    /// frames, and packets of a polling body. 0: as many as it likes, as a busy application knows
+    /// best what its own clients do.
+    ///
+    /// Over its rate a client is read more slowly, and a POST of it answered later; nothing is
+    /// lost. Only if it stays over for [`rate_patience`](Self::rate_patience) it is told 429 with
+    /// `Retry-After`, or its websocket is closed with 4429.
+    pub events_per_second: usize,
+    /// Messages that a client may send at once before
+    /// [`events_per_second`](Self::events_per_second) counts. 0: those of one second.
+    pub event_burst: usize,
+    /// Bytes that a client may send per second in the long run, over a websocket or in the bodies
+    /// of its POSTs. 0: as many as it likes. Over it, as for
+    /// [`events_per_second`](Self::events_per_second).
+    pub bytes_per_second: usize,
+    /// Bytes that a client may send at once before [`bytes_per_second`](Self::bytes_per_second)
+    /// counts. 0: those of one second.
+    pub byte_burst: usize,
+    /// How long a client may stay over its rate: from when it is first made to wait until half of
+    /// its burst is free again. One that still sends too much after that is disconnected. 30 s:
+    /// a page that loses itself in a loop for a moment survives. No single wait is longer.
+    pub rate_patience: Duration,
 }
 
 impl Default for Limits {
@@ -42,11 +110,99 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(20),
+            admit_timeout: Duration::from_secs(10),
             max_message: 1_000_000,
             max_attachments: 10,
             max_fragments: 4_096,
+            max_packets: 10_000,
+            max_id: 256,
+            max_handshake: 16 << 10,
             max_outbox: 4 << 20,
             max_rooms_per_peer: 10_000,
+            max_peers_per_room: 10_000,
+            max_sessions: 100_000,
+            max_handshakes: 20_000,
+            max_sessions_per_address: 0,
+            max_handshakes_per_address: 0,
+            events_per_second: 0,
+            event_burst: 0,
+            bytes_per_second: 0,
+            byte_burst: 0,
+            rate_patience: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// The set for a server on the open internet: wide enough for calls of some dozens, and narrow
+    /// enough that one client, or one address, cannot take much from all others.
+    ///
+    /// | limit | value | reason |
+    /// |---|---|---|
+    /// | `ping_interval`, `ping_timeout` | 25 s, 20 s | as by default: clients are used to them |
+    /// | `upgrade_timeout` | 10 s | as by default |
+    /// | `connect_timeout` | 5 s | some round trips; who does not ask holds a place for nothing |
+    /// | `body_timeout` | 10 s | a maximum message at 13 kB a second |
+    /// | `write_timeout` | 10 s | a phone between two networks; then it has to come back anyway |
+    /// | `admit_timeout` | 5 s | as long as a client may take to connect |
+    /// | `max_message` | 128 KiB | a session description with dozens of streams |
+    /// | `max_attachments` | 10 | as by default |
+    /// | `max_fragments` | 256 | pieces of 512 bytes |
+    /// | `max_packets` | 1,000 | as many as may come at once |
+    /// | `max_id` | 128 | a SHA-512 in hexadecimal |
+    /// | `max_handshake` | 8 KiB | a large token |
+    /// | `max_outbox` | 1 MiB | a whole call's set-up for one who is away for seconds |
+    /// | `max_rooms_per_peer` | 100 | a peer tells all of them when it leaves |
+    /// | `max_peers_per_room` | 1,000 | each event to a room is as many sends |
+    /// | `max_sessions` | 50,000 | about a gigabyte, half of that of the default |
+    /// | `max_handshakes` | 5,000 | all clients within some seconds after a restart |
+    /// | `max_sessions_per_address` | 256 | an office or a school class behind one address |
+    /// | `max_handshakes_per_address` | 64 | a fourth of them at the same moment |
+    /// | `events_per_second`, `event_burst` | 100, 1,000 | 40 peers' set-up at once, candidates included |
+    /// | `bytes_per_second`, `byte_burst` | 64 KiB, 1 MiB | the same set-up, at 1 kB an event |
+    /// | `rate_patience` | 10 s | long enough to be an accident |
+    ///
+    /// ```
+    /// use peer_data_server::{Limits, PeerData};
+    ///
+    /// let server = PeerData::builder().limits(Limits::strict()).build()?;
+    /// # Ok::<(), peer_data_server::Error>(())
+    /// ```
+    #[must_use]
+    pub fn strict() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            admit_timeout: Duration::from_secs(5),
+            max_message: 128 << 10,
+            max_attachments: 10,
+            max_fragments: 256,
+            max_packets: 1_000,
+            max_id: 128,
+            max_handshake: 8 << 10,
+            max_outbox: 1 << 20,
+            max_rooms_per_peer: 100,
+            max_peers_per_room: 1_000,
+            max_sessions: 50_000,
+            max_handshakes: 5_000,
+            max_sessions_per_address: 256,
+            max_handshakes_per_address: 64,
+            events_per_second: 100,
+            event_burst: 1_000,
+            bytes_per_second: 64 << 10,
+            byte_burst: 1 << 20,
+            rate_patience: Duration::from_secs(10),
+        }
+    }
+
+    /// Whether what a client sends is to be counted at all.
+    pub(crate) const fn has_rates(&self) -> bool {
+        self.events_per_second > 0 || self.bytes_per_second > 0
     }
 }

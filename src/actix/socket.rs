@@ -58,6 +58,9 @@ impl MessageBody for SocketBody {
         loop {
             let piece = out.take_piece();
             if !piece.is_empty() {
+                if let State::Open(connection) = state {
+                    connection.handed_out();
+                }
                 return Poll::Ready(Some(Ok(piece)));
             }
             *state = match std::mem::replace(state, State::Ended) {

@@ -60,6 +60,8 @@ pub enum BrokerError {
     NotInRoom,
     /// The receiver is not in that room, or does not exist: a stranger cannot tell which.
     NoSuchPeer,
+    /// The room has as many members as it may have.
+    RoomFull,
 }
 
 impl fmt::Display for BrokerError {
@@ -69,6 +71,7 @@ impl fmt::Display for BrokerError {
             Self::NotAttached => "no peer of that id is attached",
             Self::NotInRoom => "the sender is not in that room",
             Self::NoSuchPeer => "no such peer in that room",
+            Self::RoomFull => "the room is full",
         })
     }
 }
@@ -193,12 +196,56 @@ impl<M: Mailbox> Broker<M> {
     ///
     /// [`BrokerError::NotAttached`].
     pub fn join(&self, id: &PeerId, room: &RoomId) -> Result<Joined<M>, BrokerError> {
+        self.join_within(id, room, usize::MAX)
+    }
+
+    /// Puts a peer into a room, unless that has `capacity` members without it. Looked at and done
+    /// in one moment: of two that want the last place, one gets it. Who is in the room already
+    /// needs no place.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::NotAttached`], [`BrokerError::RoomFull`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use peer_data_server::{Broker, BrokerError, Mailbox, PeerId, RoomId, Signal, Undelivered};
+    ///
+    /// struct Void;
+    ///
+    /// impl Mailbox for Void {
+    ///     fn deliver(self: &Arc<Self>, _: &Signal) -> Result<(), Undelivered> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let broker = Broker::new();
+    /// let booth = RoomId::new("booth")?;
+    /// let (ann, ben) = (PeerId::random()?, PeerId::random()?);
+    /// broker.attach(ann, Arc::new(Void))?;
+    /// broker.attach(ben, Arc::new(Void))?;
+    /// broker.join_within(&ann, &booth, 1)?;
+    /// let refused = broker.join_within(&ben, &booth, 1);
+    /// assert_eq!(refused.unwrap_err(), BrokerError::RoomFull);
+    /// assert!(broker.join_within(&ann, &booth, 1).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join_within(
+        &self,
+        id: &PeerId,
+        room: &RoomId,
+        capacity: usize,
+    ) -> Result<Joined<M>, BrokerError> {
         let mut peers = self.peers.lock(id);
         let entry = peers.get_mut(id).ok_or(BrokerError::NotAttached)?;
-        let newly = entry.rooms.insert(room.clone());
+        let newly = !entry.rooms.contains(room);
         let mut rooms = self.rooms.lock(room);
+        if newly && rooms.get(room).map_or(0, Members::len) >= capacity {
+            return Err(BrokerError::RoomFull);
+        }
         let members = rooms.entry(room.clone()).or_insert_with(Members::none);
         if newly {
+            entry.rooms.insert(room.clone());
             members.push(*id, Arc::clone(&entry.mailbox));
         }
         let members = members.clone();

@@ -60,6 +60,46 @@ fn a_route_needs_both_in_the_room() {
 }
 
 #[test]
+fn a_full_room_takes_only_those_who_are_there() {
+    let broker = Broker::new();
+    let room = RoomId::new("r").unwrap();
+    let [(ann, _), (ben, _)] = [peer(&broker), peer(&broker)];
+    let join = |id, capacity| {
+        broker
+            .join_within(id, &room, capacity)
+            .map(|joined| joined.newly)
+    };
+    assert_eq!(join(&ann, 0), Err(BrokerError::RoomFull));
+    assert_eq!((broker.room_count(), broker.room_count_of(&ann)), (0, 0));
+    assert_eq!(join(&ann, 1), Ok(true));
+    assert_eq!(join(&ben, 1), Err(BrokerError::RoomFull));
+    assert!(!broker.is_member(&ben, "r"));
+    assert_eq!(join(&ann, 1), Ok(false), "that is no new place");
+    assert_eq!(join(&ben, 2), Ok(true));
+    broker.leave(&ann, "r").unwrap();
+    assert_eq!(join(&ann, 2), Ok(true));
+}
+
+#[test]
+fn the_last_place_is_one_peers_alone() {
+    let broker = Broker::new();
+    let room = RoomId::new("r").unwrap();
+    let ids: Vec<_> = (0..8).map(|_| peer(&broker).0).collect();
+    for _ in 0..200 {
+        let joined = std::thread::scope(|scope| {
+            let join = |id| broker.join_within(id, &room, 3).is_ok();
+            let threads: Vec<_> = ids.iter().map(|id| scope.spawn(move || join(id))).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.filter(|joined| *joined).count()
+        });
+        assert_eq!((joined, broker.members("r").len()), (3, 3));
+        for id in &ids {
+            broker.leave(id, "r");
+        }
+    }
+}
+
+#[test]
 fn a_room_named_like_a_peer_is_only_a_room() {
     let broker = Broker::new();
     let (ann, inbox) = peer(&broker);

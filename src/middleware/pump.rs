@@ -64,13 +64,16 @@ where
         let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(stream, cx, buffer);
         match ready!(connection.poll_step(cx, out, blocked, read)) {
             Step::Write => match write(stream, out, cx) {
-                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(1..)) => connection.progressed(),
                 Poll::Ready(_) => {
                     connection.lost();
                     return Poll::Ready(End::Lost);
                 }
                 // The socket wakes this task by itself once it takes more.
-                Poll::Pending => blocked = true,
+                Poll::Pending => {
+                    connection.blocked();
+                    blocked = true;
+                }
             },
             Step::Over => return Poll::Ready(End::Said),
             Step::Lost => return Poll::Ready(End::Lost),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::bounds;
 use super::custom::CustomHook;
 use super::edge::{Edge, EdgeSettings};
 use super::{AppEvent, CustomEvent, Dialect, Hello, Namespace, Peer, PeerData, Settings, Verdict};
@@ -11,15 +11,6 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::wire::intent::{Paths, is_under};
 use crate::wire::socket::is_namespace;
-
-/// Deadlines beyond a day are mistakes, and adding them to a clock could overflow it.
-const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Positions within a signal are kept in 32 bits; this leaves room for all that is added.
-const MAX_MESSAGE: usize = 1 << 30;
-
-/// Attachments beyond this are mistakes; each costs a little memory, however small it is.
-const MAX_ATTACHMENTS: usize = 1_000;
 
 const DEFAULT_PATH: &str = "/socket.io";
 const DEFAULT_JSON_PATH: &str = "/peer-data";
@@ -45,8 +36,8 @@ pub struct Builder {
     path: String,
     json_path: String,
     pub(super) edge: EdgeSettings,
-    limits: Limits,
-    outbox: Option<usize>,
+    pub(super) limits: Limits,
+    pub(super) outbox: Option<usize>,
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
@@ -86,63 +77,6 @@ impl Builder {
     /// Where plain JSON clients connect. Default `/peer-data`.
     pub fn json_path(mut self, path: impl Into<String>) -> Self {
         self.json_path = path.into();
-        self
-    }
-
-    /// Time between two heartbeats. Default 25 s. See [`Limits::ping_interval`].
-    pub fn ping_interval(mut self, interval: Duration) -> Self {
-        self.limits.ping_interval = interval;
-        self
-    }
-
-    /// How long an answer to a heartbeat may take. Default 20 s. See [`Limits::ping_timeout`].
-    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.ping_timeout = timeout;
-        self
-    }
-
-    /// How long a websocket may take to replace long-polling. Default 10 s.
-    pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.upgrade_timeout = timeout;
-        self
-    }
-
-    /// How long a client may take to ask to connect. Default 10 s. See
-    /// [`Limits::connect_timeout`].
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.connect_timeout = timeout;
-        self
-    }
-
-    /// The longest message, in bytes. Default 1,000,000. See [`Limits::max_message`].
-    pub fn max_message(mut self, bytes: usize) -> Self {
-        self.limits.max_message = bytes;
-        self
-    }
-
-    /// Bytes that may wait for one peer: at least twice the maximum message. Default 4 MiB, or
-    /// twice the maximum message if that is more. See [`Limits::max_outbox`].
-    pub fn max_outbox(mut self, bytes: usize) -> Self {
-        self.outbox = Some(bytes);
-        self
-    }
-
-    /// Binary attachments of one event, 0 to 1,000. Default 10.
-    pub fn max_attachments(mut self, count: usize) -> Self {
-        self.limits.max_attachments = count;
-        self
-    }
-
-    /// Fragments of one websocket message. Default 4,096.
-    pub fn max_fragments(mut self, count: usize) -> Self {
-        self.limits.max_fragments = count;
-        self
-    }
-
-    /// Rooms that one peer may be in at a time. Default 10,000. See
-    /// [`Limits::max_rooms_per_peer`].
-    pub fn max_rooms_per_peer(mut self, count: usize) -> Self {
-        self.limits.max_rooms_per_peer = count;
         self
     }
 
@@ -286,45 +220,7 @@ impl Builder {
             let problem = format!("{} lies under path {}", paths.json, paths.engine);
             return Err(Error::new("json_path", problem));
         }
-        let mut limits = self.limits;
-        for (name, duration) in [
-            ("ping_interval", limits.ping_interval),
-            ("ping_timeout", limits.ping_timeout),
-            ("upgrade_timeout", limits.upgrade_timeout),
-            ("connect_timeout", limits.connect_timeout),
-        ] {
-            if duration < Duration::from_millis(1) || duration > MAX_DURATION {
-                let problem = format!("{duration:?} is not between 1 ms and one day");
-                return Err(Error::new(name, problem));
-            }
-        }
-        for (name, count, min, max) in [
-            ("max_message", limits.max_message, 1, MAX_MESSAGE),
-            ("max_fragments", limits.max_fragments, 1, usize::MAX),
-            (
-                "max_attachments",
-                limits.max_attachments,
-                0,
-                MAX_ATTACHMENTS,
-            ),
-            (
-                "max_rooms_per_peer",
-                limits.max_rooms_per_peer,
-                1,
-                usize::MAX,
-            ),
-        ] {
-            if count < min || count > max {
-                let problem = format!("{count} is not between {min} and {max}");
-                return Err(Error::new(name, problem));
-            }
-        }
-        let twice = limits.max_message * 2;
-        limits.max_outbox = self.outbox.unwrap_or(limits.max_outbox.max(twice));
-        if limits.max_outbox < twice {
-            let problem = format!("{} is less than two messages, {twice}", limits.max_outbox);
-            return Err(Error::new("max_outbox", problem));
-        }
+        let limits = bounds::check(self.limits, self.outbox)?;
         let mut namespaces = vec![self.main];
         for namespace in self.others {
             let name = &namespace.name;
@@ -419,23 +315,5 @@ mod tests {
         assert_eq!(subject(builder().path("/")), "path");
         assert_eq!(subject(builder().json_path("/a b")), "json_path");
         assert_eq!(subject(builder().json_path("/socket.io/x")), "json_path");
-        assert_eq!(
-            subject(builder().ping_interval(Duration::ZERO)),
-            "ping_interval"
-        );
-        assert_eq!(
-            subject(builder().connect_timeout(Duration::MAX)),
-            "connect_timeout"
-        );
-        assert_eq!(subject(builder().max_message(usize::MAX)), "max_message");
-        assert_eq!(subject(builder().max_fragments(0)), "max_fragments");
-        assert_eq!(subject(builder().max_attachments(1_001)), "max_attachments");
-        assert_eq!(subject(builder().max_outbox(1_999_999)), "max_outbox");
-    }
-
-    #[test]
-    fn the_outbox_follows_the_maximum_message() {
-        let settings = PeerData::builder().max_message(8 << 20).check().unwrap();
-        assert_eq!(settings.limits.max_outbox, 16 << 20);
     }
 }

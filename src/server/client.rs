@@ -9,6 +9,7 @@ use tokio::sync::Mutex as TurnLock;
 
 use super::Handshake;
 use super::batch;
+use super::intake::Seat;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::clock;
@@ -25,6 +26,7 @@ pub(super) struct Arrival {
     pub(super) handshake: Option<Box<Handshake>>,
     /// Where it comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
+    pub(super) seat: Option<Seat>,
 }
 
 /// A client, connected as a peer or not yet.
@@ -37,6 +39,8 @@ pub(crate) struct Client {
     /// Where the client comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
+    /// Its place among the server's clients, until its end is reported.
+    seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
     membership: Mutex<()>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
@@ -46,7 +50,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(super) fn new(sid: SessionId, session: Session, arrival: Arrival) -> Arc<Self> {
-        let Arrival { handshake, address } = arrival;
+        let Arrival {
+            handshake,
+            address,
+            seat,
+        } = arrival;
         Arc::new(Self {
             sid,
             wire: session.wire(),
@@ -54,10 +62,23 @@ impl Client {
             handshake,
             address,
             since: clock::now(),
+            seat: Mutex::new(seat),
             session: Mutex::new(session),
             membership: Mutex::default(),
             turn: Arc::default(),
         })
+    }
+
+    /// The client has become a peer: others may begin their handshakes.
+    pub(super) fn connected(&self) {
+        if let Some(seat) = &mut *lock(&self.seat) {
+            seat.connected();
+        }
+    }
+
+    /// The client's end is reported: others may have its place, whoever still holds this.
+    pub(super) fn leave_seat(&self) {
+        drop(lock(&self.seat).take());
     }
 
     /// Makes one step of the session, then wakes those whom the step concerns.

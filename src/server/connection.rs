@@ -1,18 +1,21 @@
 //! One websocket of a client: bytes in, frames out. Whoever owns the socket drives it.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Sleep;
 
 use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
+use crate::clock;
 use crate::ending::CloseReason;
-use crate::session::{Link, Transmit};
+use crate::session::{Charged, Link, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
@@ -33,9 +36,13 @@ pub(crate) struct Connection {
     /// Bytes that came while somebody else acted for this client, and the wait for its end.
     stash: Vec<u8>,
     turn: Option<Turn>,
+    /// The client has said too much: when it is read again.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// The session knows that this socket takes nothing.
+    blocked: bool,
 }
 
-type Turn = std::pin::Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
+type Turn = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
 
 impl Connection {
     pub(super) fn new(server: PeerData, peer: Arc<Client>, link: Link) -> Self {
@@ -49,6 +56,8 @@ impl Connection {
             said_goodbye: false,
             stash: Vec::new(),
             turn: None,
+            pause: None,
+            blocked: false,
         }
     }
 
@@ -65,15 +74,24 @@ impl Connection {
         self.server.settle(&peer);
     }
 
-    /// Whether the client may be read. Not while it does not take its own mail.
+    /// Whether the client may be read. Not while it does not take its own mail, nor while it has
+    /// said too much.
     pub(crate) fn wants_read(&self) -> bool {
-        self.turn.is_none() && !self.peer.with(|session| session.is_congested(self.link))
+        self.turn.is_none()
+            && self.pause.is_none()
+            && !self.peer.with(|session| session.is_congested(self.link))
     }
 
-    /// Goes on with stashed bytes once nobody else acts for this client.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    /// Goes on with stashed bytes once nobody else acts for this client, or with reading once its
+    /// pause is over.
+    pub(crate) fn poll_wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let Some(turn) = &mut self.turn else {
-            return Poll::Pending;
+            let Some(pause) = &mut self.pause else {
+                return Poll::Pending;
+            };
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+            return Poll::Ready(());
         };
         let Poll::Ready(turn) = turn.as_mut().poll(cx) else {
             return Poll::Pending;
@@ -86,16 +104,34 @@ impl Connection {
         Poll::Ready(())
     }
 
-    fn act(&mut self, mut bytes: &mut [u8], now: Instant) {
+    fn act(&mut self, bytes: &mut [u8], now: Instant) {
+        let length = bytes.len();
+        let events = self.act_on_all(bytes, now);
+        if !self.server.inner.settings.limits.has_rates() {
+            return;
+        }
+        let charged = self
+            .peer
+            .with(|session| session.charge(events, length, now));
+        if let Charged::Pause(pause) = charged {
+            self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        }
+    }
+
+    /// Acts on each message; how many there were.
+    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> usize {
         let settings = &self.server.inner.settings;
         let limits = FrameLimits {
             max_message: settings.limits.max_message,
             max_fragments: settings.limits.max_fragments,
         };
         let _batch = Batch::open();
+        let mut events = 0;
         loop {
-            let event = match self.assembler.next(&mut bytes, limits) {
-                Ok(None) => return,
+            let message = self.assembler.next(&mut bytes, limits);
+            events += 1;
+            let event = match message {
+                Ok(None) => return events - 1,
                 Ok(Some(Message::Text(text))) => self
                     .peer
                     .with(|session| session.handle_text(self.link, text, now)),
@@ -116,14 +152,16 @@ impl Connection {
                 }
                 Ok(Some(Message::Close(code))) => {
                     self.farewell = Some(frame::close(code, ""));
-                    return self.close(CloseReason::ClientClosed);
+                    self.close(CloseReason::ClientClosed);
+                    return events;
                 }
                 Err(error) => {
                     self.farewell = Some(frame::close(Some(error.close_code()), ""));
-                    return self.close(match error {
+                    self.close(match error {
                         FrameError::TooLarge => CloseReason::MessageTooLarge,
                         _ => CloseReason::ProtocolError,
                     });
+                    return events;
                 }
             };
             if let Some(event) = event {
@@ -142,6 +180,7 @@ impl Connection {
         // The wait for the turn may have been granted already: given up first, or nobody could
         // report the end.
         self.turn = None;
+        self.pause = None;
         self.stash = Vec::new();
         self.close(CloseReason::TransportLost);
         self.server.settle(&self.peer);
@@ -150,6 +189,35 @@ impl Connection {
     /// Whether this websocket has nothing more to do than to say goodbye.
     pub(crate) fn is_over(&self) -> bool {
         self.peer.with(|session| session.is_over(self.link))
+    }
+
+    /// Whether the session ended because this websocket takes nothing: there is no use in saying
+    /// goodbye.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.peer.with(|session| session.is_stalled(self.link))
+    }
+
+    /// What was handed out cannot be written now: from here on the client has `write_timeout` to
+    /// take some of it.
+    pub(crate) fn blocked(&mut self) {
+        if !mem::replace(&mut self.blocked, true) {
+            self.handed_out();
+        }
+    }
+
+    /// Something was written of what could not be before.
+    pub(crate) fn progressed(&mut self) {
+        if mem::take(&mut self.blocked) {
+            self.peer.with(|session| session.unblock(self.link));
+        }
+    }
+
+    /// Something was handed to a stack that says no more than when it wants the next piece: the
+    /// client has `write_timeout` until then.
+    pub(crate) fn handed_out(&self) {
+        let now = clock::now();
+        let due = self.peer.with(|session| session.block(self.link, now));
+        self.server.schedule(&self.peer, due);
     }
 
     /// Hands out frames to write. False: these are the last, and the close frame is among them.

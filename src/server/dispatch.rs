@@ -219,6 +219,7 @@ impl PeerData {
         envelope: &Envelope<'a>,
         attachments: Vec<Bytes>,
     ) -> Result<Done, Flaw<'a>> {
+        envelope.check_names(self.inner.settings.limits.max_id)?;
         let max = self.inner.settings.limits.max_message;
         let refuse = |error: BrokerError| match error {
             BrokerError::NoSuchPeer => {
@@ -279,6 +280,7 @@ impl PeerData {
         let entered = entered.map_err(|error| {
             let (code, message) = match error {
                 JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),
+                JoinError::RoomFull => (Code::RoomFull, "the room is full"),
                 _ => (Code::Refused, "you cannot join that room"),
             };
             let presence = Some(Presence::main(*own));

@@ -31,7 +31,7 @@ pub(crate) enum Step {
     /// The connection is over, by the protocol: hand out what it transmits until that is all, and
     /// end the socket.
     Over,
-    /// The client is gone.
+    /// The client is gone, or takes nothing any more: the socket can go.
     Lost,
 }
 
@@ -51,8 +51,9 @@ impl Connection {
         loop {
             if self.is_over() {
                 // Whatever this connection was still waiting for, others must not wait for it.
+                let stalled = self.is_stalled();
                 self.lost();
-                return Poll::Ready(Step::Over);
+                return Poll::Ready(if stalled { Step::Lost } else { Step::Over });
             }
             if !blocked {
                 if !out.has_remaining() {
@@ -80,7 +81,7 @@ impl Connection {
                     }
                     Poll::Pending => {}
                 }
-            } else if self.poll_turn(cx, clock::now()).is_ready() {
+            } else if self.poll_wait(cx, clock::now()).is_ready() {
                 continue;
             }
             // What else there is to write can wait until a blocked socket wakes.

@@ -6,6 +6,7 @@ use std::{fmt, fs};
 
 use super::Builder;
 use crate::error::Error;
+use crate::limits::Limits;
 
 /// An environment variable that [`Builder::from_env`] reads.
 #[derive(Clone, Copy)]
@@ -33,6 +34,14 @@ impl fmt::Debug for Variable {
 impl Builder {
     /// Every variable that [`from_env`](Self::from_env) reads, for a program's `--help`.
     pub const VARIABLES: &'static [Variable] = &[
+        // First: what follows changes the set that it chooses.
+        Variable {
+            name: "PEER_DATA_LIMITS",
+            setting: "limits",
+            default: "default",
+            meaning: "the set of limits to begin with: default, or strict for the open internet",
+            apply: |builder, value| Ok(builder.limits(set_of_limits(value)?)),
+        },
         Variable {
             name: "PEER_DATA_PATH",
             setting: "path",
@@ -139,6 +148,118 @@ impl Builder {
             apply: |builder, value| Ok(builder.max_rooms_per_peer(number(value)?)),
         },
         Variable {
+            name: "PEER_DATA_BODY_TIMEOUT_MS",
+            setting: "body_timeout",
+            default: "30000",
+            meaning: "how long the body of a POST may take",
+            apply: |builder, value| Ok(builder.body_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_WRITE_TIMEOUT_MS",
+            setting: "write_timeout",
+            default: "20000",
+            meaning: "how long a websocket may take no bytes",
+            apply: |builder, value| Ok(builder.write_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_ADMIT_TIMEOUT_MS",
+            setting: "admit_timeout",
+            default: "10000",
+            meaning: "how long a decision on who may join may take",
+            apply: |builder, value| Ok(builder.admit_timeout(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_PACKETS",
+            setting: "max_packets",
+            default: "10000",
+            meaning: "packets of one POST",
+            apply: |builder, value| Ok(builder.max_packets(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_ID_BYTES",
+            setting: "max_id",
+            default: "256",
+            meaning: "the longest id of a room or callee, and the longest type, 20 to 256",
+            apply: |builder, value| Ok(builder.max_id(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_HANDSHAKE_BYTES",
+            setting: "max_handshake",
+            default: "16384",
+            meaning: "query and headers that are kept for hooks",
+            apply: |builder, value| Ok(builder.max_handshake(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_PEERS_PER_ROOM",
+            setting: "max_peers_per_room",
+            default: "10000",
+            meaning: "peers that may be in one room at a time",
+            apply: |builder, value| Ok(builder.max_peers_per_room(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_SESSIONS",
+            setting: "max_sessions",
+            default: "100000",
+            meaning: "clients connected or connecting",
+            apply: |builder, value| Ok(builder.max_sessions(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_HANDSHAKES",
+            setting: "max_handshakes",
+            default: "20000",
+            meaning: "clients that are not peers yet",
+            apply: |builder, value| Ok(builder.max_handshakes(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_SESSIONS_PER_ADDRESS",
+            setting: "max_sessions_per_address",
+            default: "0",
+            meaning: "clients of one address, 0: any number",
+            apply: |builder, value| Ok(builder.max_sessions_per_address(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_MAX_HANDSHAKES_PER_ADDRESS",
+            setting: "max_handshakes_per_address",
+            default: "0",
+            meaning: "clients of one address that are not peers yet, 0: any number",
+            apply: |builder, value| Ok(builder.max_handshakes_per_address(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_EVENTS_PER_SECOND",
+            setting: "events_per_second",
+            default: "0",
+            meaning: "messages of one client, 0: any number",
+            apply: |builder, value| Ok(builder.events_per_second(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_EVENT_BURST",
+            setting: "event_burst",
+            default: "0",
+            meaning: "messages of one client at once, 0: those of a second",
+            apply: |builder, value| Ok(builder.event_burst(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_BYTES_PER_SECOND",
+            setting: "bytes_per_second",
+            default: "0",
+            meaning: "bytes from one client, 0: any number",
+            apply: |builder, value| Ok(builder.bytes_per_second(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_BYTE_BURST",
+            setting: "byte_burst",
+            default: "0",
+            meaning: "bytes from one client at once, 0: those of a second",
+            apply: |builder, value| Ok(builder.byte_burst(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_RATE_PATIENCE_MS",
+            setting: "rate_patience",
+            default: "30000",
+            meaning: "how long a client may stay over its rate",
+            apply: |builder, value| Ok(builder.rate_patience(millis(value)?)),
+        },
+        Variable {
             name: "PEER_DATA_EXPOSE_SESSION_IDS",
             setting: "expose_session_ids",
             default: "0",
@@ -235,6 +356,14 @@ fn number(value: &str) -> Result<usize, String> {
         .map_err(|_| format!("{value:?} is not a whole number"))
 }
 
+fn set_of_limits(value: &str) -> Result<Limits, String> {
+    match value {
+        "default" => Ok(Limits::default()),
+        "strict" => Ok(Limits::strict()),
+        _ => Err(format!("{value:?} is neither default nor strict")),
+    }
+}
+
 fn switch(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "on" | "yes" => Ok(true),
@@ -275,6 +404,7 @@ mod tests {
             ("PEER_DATA_PING_INTERVAL_MS", "soon"),
             ("PEER_DATA_OUTBOX_BYTES", "-1"),
             ("PEER_DATA_REFERENCE_COMPAT", "maybe"),
+            ("PEER_DATA_LIMITS", "loose"),
             ("PEER_DATA_CLIENT_SCRIPT", "/no/such/file.js"),
         ] {
             let error = read(name, value).unwrap_err();
@@ -289,6 +419,8 @@ mod tests {
             ("PEER_DATA_PING_INTERVAL_MS", "0"),
             ("PEER_DATA_PATH", "relative"),
             ("PEER_DATA_OUTBOX_BYTES", "1"),
+            ("PEER_DATA_MAX_ID_BYTES", "7"),
+            ("PEER_DATA_RATE_PATIENCE_MS", "0"),
             ("PEER_DATA_ALLOWED_ORIGINS", "https://o.test,*"),
             ("PEER_DATA_TRUSTED_PROXIES", "10.0.0.0/8, proxy.test"),
             ("PEER_DATA_SESSION_COOKIE", "a b"),
@@ -309,6 +441,38 @@ mod tests {
             ("PEER_DATA_CLIENT_SCRIPT", file!()),
         ] {
             read(name, value).unwrap().build().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_set_of_limits_comes_first_and_others_change_it() {
+        let lookup = |name: &str| match name {
+            "PEER_DATA_MAX_MESSAGE_BYTES" => Some(Ok("1000".to_owned())),
+            "PEER_DATA_LIMITS" => Some(Ok("strict".to_owned())),
+            _ => None,
+        };
+        let builder = Builder::default().max_packets(7).with_variables(lookup);
+        let server = builder.unwrap().build().unwrap();
+        let expected = Limits {
+            max_message: 1_000,
+            ..Limits::strict()
+        };
+        assert_eq!(*server.limits(), expected);
+    }
+
+    /// Else an application could be told of a setting only by its code.
+    #[test]
+    fn every_limit_has_a_variable() {
+        let limits = format!("{:?}", Limits::default());
+        let names = limits.trim_start_matches("Limits {").split(", ");
+        let names: Vec<_> = names.filter_map(|field| field.split(':').next()).collect();
+        assert!(names.len() > 20);
+        for name in names {
+            let mut variables = Builder::VARIABLES.iter();
+            assert!(
+                variables.any(|known| known.setting == name.trim()),
+                "{name}"
+            );
         }
     }
 

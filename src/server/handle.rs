@@ -1,10 +1,15 @@
 //! What the application can see and do: rooms, the peers in them, and who has to go.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::intake::AddressKey;
 use super::membership::Held;
 use super::{Peer, PeerData};
 use crate::broker::{BrokerError, Delivery};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::session::Presence;
@@ -22,6 +27,9 @@ pub enum JoinError {
     /// It is in as many rooms as a peer may be in:
     /// [`max_rooms_per_peer`](crate::Limits::max_rooms_per_peer).
     TooManyRooms,
+    /// The room has as many members as it may have:
+    /// [`max_peers_per_room`](crate::Limits::max_peers_per_room).
+    RoomFull,
 }
 
 impl fmt::Display for JoinError {
@@ -30,16 +38,20 @@ impl fmt::Display for JoinError {
             Self::NoSuchPeer => "no peer of that id is connected",
             Self::NotInRoom => "the peer is not in the room that it was to leave",
             Self::TooManyRooms => "the peer is in too many rooms",
+            Self::RoomFull => "the room is full",
         })
     }
 }
 
 impl std::error::Error for JoinError {}
 
-/// Of the broker's reasons, the only one that can keep a peer out of a room.
 impl From<BrokerError> for JoinError {
-    fn from(_: BrokerError) -> Self {
-        Self::NoSuchPeer
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::RoomFull => Self::RoomFull,
+            // Of the others, the only one that can keep a peer out of a room.
+            _ => Self::NoSuchPeer,
+        }
     }
 }
 
@@ -133,7 +145,7 @@ impl PeerData {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`].
+    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::RoomFull`].
     ///
     /// ```
     /// use peer_data_server::{JoinError, PeerData, PeerId, RoomId};
@@ -186,8 +198,7 @@ impl PeerData {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NoSuchPeer`], [`JoinError::NotInRoom`], [`JoinError::TooManyRooms`]. Nothing is
-    /// changed then.
+    /// [`JoinError::NotInRoom`], and those of [`join`](Self::join). Nothing is changed then.
     pub fn move_peer(&self, peer: &PeerId, from: &RoomId, to: &RoomId) -> Result<(), JoinError> {
         let client = self.inner.broker.mailbox(peer);
         let client = client.ok_or(JoinError::NoSuchPeer)?;
@@ -229,5 +240,56 @@ impl PeerData {
         };
         self.close(&peer, CloseReason::Kicked);
         true
+    }
+
+    /// Ends every session from an address, with [`CloseReason::Banned`], and answers all requests
+    /// from it 403 for so long, at most a year. Returns how many sessions there were, those that
+    /// were not peers yet included.
+    ///
+    /// An IPv6 address stands for its /64, which is what one household is given. Behind a proxy,
+    /// be sure that it is one of the [`trusted_proxies`](crate::Builder::trusted_proxies): else its
+    /// own address is everybody's. Banned again, the address has the new time. There are 10,000 bans
+    /// at most; one more ends the one that has the least time left.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    /// use std::time::Duration;
+    /// use peer_data_server::PeerData;
+    ///
+    /// let server = PeerData::new();
+    /// let address: IpAddr = "192.0.2.7".parse()?;
+    /// assert_eq!(server.ban(address, Duration::from_secs(600)), 0);
+    /// assert_eq!(server.bans()[0].0, address);
+    /// assert!(server.unban(address) && server.bans().is_empty());
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn ban(&self, address: IpAddr, duration: Duration) -> usize {
+        // First the ban: who comes in meanwhile is found below, or finds it.
+        self.inner.intake.ban(address, duration, clock::now());
+        let key = AddressKey::of(address);
+        let sessions = self.inner.sessions.collect(|_, client| {
+            let own = client.address.map(AddressKey::of);
+            (own == Some(key)).then(|| Arc::clone(client))
+        });
+        let mut count = 0;
+        for client in sessions.into_iter().flatten() {
+            self.close(&client, CloseReason::Banned);
+            count += 1;
+        }
+        count
+    }
+
+    /// Lifts a ban. False if there is none.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn unban(&self, address: IpAddr) -> bool {
+        self.inner.intake.unban(address, clock::now())
+    }
+
+    /// The addresses that are banned, and for how long still, in no order; of an IPv6 network, its
+    /// first address.
+    #[must_use]
+    pub fn bans(&self) -> Vec<(IpAddr, Duration)> {
+        self.inner.intake.bans(clock::now())
     }
 }

@@ -27,8 +27,8 @@ use crate::wire::intent::Head;
 /// What a proxy adds of its own about a user, such as the subject of a certificate, is not
 /// protected so: use it with `allowed_origins` only.
 ///
-/// Headers that are not text are left out too. Its size is bounded by what the HTTP server takes
-/// for the head of a request.
+/// Headers that are not text are left out too. Its size is bounded by
+/// [`max_handshake`](crate::Limits::max_handshake).
 #[derive(Default)]
 pub struct Handshake {
     query: Box<str>,
@@ -38,19 +38,24 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn read(head: &Head<'_>, edge: &Edge, jsonp: bool) -> Self {
+    /// Keeps what is shown of a request; nothing of one that is longer than `max` bytes.
+    pub(super) fn read(head: &Head<'_>, edge: &Edge, jsonp: bool, max: usize) -> Option<Self> {
         let shows_all = edge.acts_for_its_user(head, jsonp);
         let mut headers = Vec::new();
+        let mut bytes = head.query.len();
         (head.each_header)(&mut |name, value| {
             if shows_all || !is_added_by_browsers(name, value) {
-                headers.push((name.into(), value.into()));
+                bytes = bytes.saturating_add(name.len() + value.len());
+                if bytes <= max {
+                    headers.push((name.into(), value.into()));
+                }
             }
         });
-        Self {
+        (bytes <= max).then(|| Self {
             query: head.query.into(),
             headers: headers.into(),
             address: edge.proxies().client_address(head),
-        }
+        })
     }
 
     /// The first value of the header of that name, in whatever case.
@@ -152,7 +157,27 @@ mod tests {
             },
             each_header: &|show| headers.iter().for_each(|(name, value)| show(name, value)),
         };
-        Handshake::read(&head, &Edge::default(), jsonp)
+        let max = query.len() + 150 + other.0.len() + other.1.len();
+        let handshake = Handshake::read(&head, &Edge::default(), jsonp, max);
+        handshake.unwrap_or_else(|| panic!("over {max} bytes"))
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_not_kept() {
+        for (value, fits) in [("12345", true), ("123456", false)] {
+            let head = Head {
+                method: "GET",
+                path: "/socket.io/",
+                query: "a=b",
+                authority: None,
+                address: None,
+                upgrade: Upgrade::Never,
+                header: &|_, _| {},
+                each_header: &|show| show("x", value),
+            };
+            let read = Handshake::read(&head, &Edge::default(), false, 9);
+            assert_eq!(read.is_some(), fits, "{value}");
+        }
     }
 
     fn shown(handshake: &Handshake) -> [Vec<&str>; 2] {

@@ -14,7 +14,7 @@ use crate::ending::CloseReason;
 use crate::error::{Code, Refused};
 use crate::id::RoomId;
 use crate::session::Presence;
-use crate::wire::intent::{Door, Head};
+use crate::wire::intent::Head;
 
 /// Something that became of a client.
 ///
@@ -152,13 +152,18 @@ impl PeerData {
     }
 
     /// Tells of a request that was refused before anything was made of it.
-    pub(super) fn announce_refused_request(&self, door: Door, head: &Head<'_>, why: &Refused) {
+    pub(super) fn announce_refused_request(
+        &self,
+        head: &Head<'_>,
+        wire: Option<Wire>,
+        why: impl Into<Refused>,
+    ) {
         self.announce(|| LifecycleEvent::Refused {
             address: self.inner.settings.edge.proxies().client_address(head),
-            wire: (door == Door::Json).then_some(Wire::Json),
+            wire,
             peer: None,
             room: None,
-            why: why.clone(),
+            why: why.into(),
         });
     }
 

@@ -69,6 +69,7 @@ impl PeerData {
         });
         let peer = Peer::known(self, client, presence, identity);
         if accepted {
+            client.connected();
             self.announce(|| LifecycleEvent::Connected { peer: peer.clone() });
         } else {
             // Nobody has seen the id, and nobody will report it.
@@ -88,7 +89,8 @@ impl PeerData {
         signal: &Signal,
     ) -> Result<Entered, JoinError> {
         self.check_room_count(id, room, None)?;
-        let joined = self.inner.broker.join(id, room)?;
+        let capacity = self.inner.settings.limits.max_peers_per_room;
+        let joined = self.inner.broker.join_within(id, room, capacity)?;
         let delivery = joined.members.deliver(Some(id), signal);
         if joined.newly {
             self.announce_joined(held, id, room);
@@ -155,7 +157,8 @@ impl PeerData {
             return Ok((Members::none(), Delivery::default()));
         }
         self.check_room_count(id, to, Some(from))?;
-        let joined = broker.join(id, to)?;
+        let capacity = self.inner.settings.limits.max_peers_per_room;
+        let joined = broker.join_within(id, to, capacity)?;
         let left = self.exit(held, id, from.as_str(), &notice::departure(id, from));
         let (others, mut delivery) = left.ok_or(JoinError::NotInRoom)?;
         if joined.newly {
@@ -217,6 +220,7 @@ impl PeerData {
                 sessions.remove(&client.sid);
                 shrink(&mut sessions);
             }
+            client.leave_seat();
             let peers = peers.into_iter();
             let peers =
                 peers.map(|(presence, identity)| Peer::known(self, client, presence, identity));

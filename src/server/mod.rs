@@ -1,6 +1,7 @@
 //! The server: sessions, peers and rooms brought together, still without any framework.
 
 mod batch;
+mod bounds;
 mod builder;
 mod client;
 mod connection;
@@ -11,6 +12,7 @@ mod edge;
 mod environment;
 mod handle;
 mod handshake;
+mod intake;
 mod lifecycle;
 mod membership;
 mod namespace;
@@ -38,6 +40,7 @@ pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::{SocketTask, Task};
 
 use crate::broker::{Broker, Shards};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
@@ -46,6 +49,7 @@ use crate::wire::intent::Paths;
 use client::{Arrival, Client};
 use custom::CustomHook;
 use edge::Edge;
+use intake::Intake;
 use lifecycle::Listeners;
 use sweeper::Sweeper;
 
@@ -77,6 +81,7 @@ struct Inner {
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
     listeners: Listeners,
+    intake: Arc<Intake>,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -133,6 +138,7 @@ impl PeerData {
         Self {
             inner: Arc::new(Inner {
                 sweeper: Sweeper::new(&settings.limits),
+                intake: Intake::new(&settings.limits),
                 settings,
                 broker: Broker::new(),
                 sessions: Shards::new(),
@@ -154,18 +160,23 @@ impl PeerData {
     }
 
     fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
-        let session = if self.inner.settings.dialect == Dialect::EngineEcho {
-            session.bare()
-        } else {
-            session
-        };
+        let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
+        let session = if echoes { session.bare() } else { session };
         let due = session.poll_timeout();
         let peer = Client::new(sid, session, arrival);
+        if echoes {
+            // There is nothing that it could connect to.
+            peer.connected();
+        }
         self.inner
             .sessions
             .lock(&sid)
             .insert(sid, Arc::clone(&peer));
         self.schedule(&peer, due);
+        // A ban ends the sessions that it finds; this one may have been on its way.
+        if self.inner.intake.is_banned(peer.address, clock::now()) {
+            self.close(&peer, CloseReason::Banned);
+        }
         peer
     }
 

@@ -1,9 +1,10 @@
 //! GET and POST of a long-polling session, as futures that know no framework.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +13,7 @@ use super::batch::Batch;
 use super::client::Client;
 use crate::clock;
 use crate::ending::CloseReason;
-use crate::session::{PollAnswer, PollRefused, Session, Ticket, Wire};
+use crate::session::{Charged, PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::Revision;
 use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
@@ -161,13 +162,17 @@ impl Post {
             return self.dress.refuse(Refusal::TooLarge);
         }
         let turn = Arc::clone(&self.peer.turn).lock_owned().await;
-        let outcome = match self.collect(next, max).await {
-            Ok(body) => {
-                self.act(&body);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let mut body = BytesMut::new();
+        let mut packets = 0;
+        let mut outcome = self.collect(&mut body, next, max).await;
+        if outcome.is_ok() {
+            outcome = self.act(&body, &mut packets);
+        }
+        match self.charge(packets, body.len()) {
+            Charged::Free => {}
+            Charged::Pause(pause) => self.rest(pause).await,
+            Charged::Spent => outcome = Err(Refusal::RateLimited),
+        }
         drop(turn);
         self.server.settle(&self.peer);
         self.complete = true;
@@ -179,23 +184,36 @@ impl Post {
 
     async fn collect<E>(
         &self,
+        body: &mut BytesMut,
         mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
         max: usize,
-    ) -> Result<Bytes, Refusal> {
-        let mut body = BytesMut::new();
+    ) -> Result<(), Refusal> {
+        let patience = self.server.inner.settings.limits.body_timeout;
+        // Made when there is something to wait for: most bodies come together with their head.
+        let mut timer = pin!(None);
         loop {
             let piece = poll_fn(|cx| {
                 let usable = self.peer.with(|session| {
                     session.wake_post(cx.waker());
                     session.check_post()
                 });
-                match usable {
-                    Ok(()) => next(cx).map(Ok),
-                    Err(refused) => Poll::Ready(Err(Refusal::from(refused))),
+                if let Err(refused) = usable {
+                    return Poll::Ready(Err(Refusal::from(refused)));
                 }
+                if let Poll::Ready(piece) = next(cx) {
+                    return Poll::Ready(Ok(piece));
+                }
+                if timer.is_none() {
+                    timer.set(Some(tokio::time::sleep(patience)));
+                }
+                if let Some(timer) = timer.as_mut().as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+                self.peer.close(CloseReason::BodyTimeout);
+                Poll::Ready(Err(Refusal::BodyTimeout))
             });
             match piece.await? {
-                None => return Ok(body.freeze()),
+                None => return Ok(()),
                 Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => {
                     body.extend_from_slice(&piece);
                 }
@@ -208,29 +226,61 @@ impl Post {
         }
     }
 
-    /// Acts on the packets of a body. What is wrong with them ends the session; the request
-    /// itself was taken all the same.
-    fn act(&self, body: &[u8]) {
+    /// Acts on the packets of a body, and counts them. What is wrong with them ends the session;
+    /// the request itself was taken all the same. Only if they are too many, none is looked at.
+    fn act(&self, body: &[u8], packets: &mut usize) -> Result<(), Refusal> {
         let form;
         let (body, binary) = match self.content {
             Content::Text => (body, false),
             Content::Binary => (body, true),
             Content::Form => {
                 let Ok(payload) = jsonp::unwrap_form(body) else {
-                    return self.peer.close(CloseReason::ProtocolError);
+                    self.peer.close(CloseReason::ProtocolError);
+                    return Ok(());
                 };
                 form = payload;
                 (form.as_bytes(), false)
             }
         };
+        let max = self.server.inner.settings.limits.max_packets;
+        if payload::has_more_than(max, self.revision, body, binary) {
+            return Err(Refusal::TooManyPackets);
+        }
         let now = clock::now();
         let _batch = Batch::open();
         for packet in payload::decode(self.revision, body, binary) {
+            *packets += 1;
             let event = self.peer.with(|session| session.handle_packet(packet, now));
             if let Some(event) = event {
                 self.server.handle(&self.peer, event);
             }
         }
+        Ok(())
+    }
+
+    /// What the client has said, against its rates.
+    fn charge(&self, events: usize, bytes: usize) -> Charged {
+        if !self.server.inner.settings.limits.has_rates() {
+            return Charged::Free;
+        }
+        let now = clock::now();
+        self.peer.with(|session| session.charge(events, bytes, now))
+    }
+
+    /// Keeps the client, and all that it has sent meanwhile, waiting.
+    async fn rest(&self, pause: Duration) {
+        let mut timer = pin!(tokio::time::sleep(pause));
+        poll_fn(|cx| {
+            let over = self.peer.with(|session| {
+                session.wake_post(cx.waker());
+                session.is_closed()
+            });
+            if over {
+                return Poll::Ready(());
+            }
+            timer.as_mut().poll(cx)
+        })
+        .await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::client::Arrival;
+use super::intake::Full;
 use super::polling::{Dress, PollFuture, Post};
 use super::{Connection, Handshake, PeerData};
 use crate::clock;
@@ -12,8 +13,8 @@ use crate::error::Refused;
 use crate::id::SessionId;
 use crate::session::{PollRefused, Session, Wire};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
-use crate::wire::reply::{Refusal, Reply};
+use crate::wire::intent::{Door, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
+use crate::wire::reply::{Refusal, Reply, TurnedAway};
 use crate::wire::script::Script;
 
 /// A request, read: what is left is moving bytes.
@@ -39,7 +40,8 @@ pub(crate) struct SocketTask {
     pub(crate) handshake: SocketHandshake,
 }
 
-/// What a websocket is for. One that opens a session carries what its client came with.
+/// What a websocket is for. One that opens a session carries what its client came with, and with
+/// it its place on the server: dropped instead of started, it gives that back.
 #[derive(Debug)]
 enum Opening {
     Probe(Connection),
@@ -56,9 +58,14 @@ impl PeerData {
         };
         if !settings.edge.admits(door, head) {
             let why = Refused::forbidden("pages of that origin are not served");
-            self.announce_refused_request(door, head, &why);
+            self.announce_refused_request(head, spoken_at(door), why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
+        }
+        if self.is_banned(head) {
+            self.announce_refused_request(head, spoken_at(door), TurnedAway::Banned);
+            let reply = Reply::from(door.turn_away(TurnedAway::Banned));
+            return Task::Answer(reply.allow_origin(head.header("origin")));
         }
         let dress = |sid: Option<&SessionId>, jsonp| Dress {
             origin: head.header("origin").map(str::to_owned),
@@ -69,7 +76,11 @@ impl PeerData {
             Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
             Intent::Script => Task::Answer(self.script(head)),
             Intent::Open { revision, format } => {
-                let arrival = self.arrive(head, format.jsonp.is_some());
+                let arrival =
+                    match self.arrive(door, Wire::Engine(revision), head, format.jsonp.is_some()) {
+                        Ok(arrival) => arrival,
+                        Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
+                    };
                 // Without a runtime there is no timer that could end the session.
                 let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
                     return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
@@ -96,18 +107,20 @@ impl PeerData {
                 }
             }
             Intent::Socket { target, handshake } => {
+                let arrive = |wire| self.arrive(door, wire, head, false);
                 let opening = match target {
                     SocketTarget::Upgrade { sid, base64 } => {
-                        let Some(connection) = self.probe(&sid, base64) else {
-                            let reply = dress(None, None).refuse(Refusal::SessionUnknown);
-                            return Task::Answer(reply);
-                        };
-                        Opening::Probe(connection)
+                        let connection = self.probe(&sid, base64);
+                        let connection = connection.ok_or(Refusal::SessionUnknown);
+                        connection.map(Opening::Probe)
                     }
-                    SocketTarget::Open { revision, base64 } => {
-                        Opening::Engine(revision, base64, self.arrive(head, false))
-                    }
-                    SocketTarget::Json => Opening::Json(self.arrive(head, false)),
+                    SocketTarget::Open { revision, base64 } => arrive(Wire::Engine(revision))
+                        .map(|arrival| Opening::Engine(revision, base64, arrival)),
+                    SocketTarget::Json => arrive(Wire::Json).map(Opening::Json),
+                };
+                let opening = match opening {
+                    Ok(opening) => opening,
+                    Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
                 };
                 Task::Socket(SocketTask {
                     server: self.clone(),
@@ -130,16 +143,44 @@ impl PeerData {
         Some(Connection::new(self.clone(), peer, link))
     }
 
-    /// What a client comes with that wants a session.
-    fn arrive(&self, head: &Head<'_>, jsonp: bool) -> Arrival {
+    fn is_banned(&self, head: &Head<'_>) -> bool {
+        let (intake, edge) = (&self.inner.intake, &self.inner.settings.edge);
+        intake.has_bans() && intake.is_banned(edge.proxies().client_address(head), clock::now())
+    }
+
+    /// What a client comes with that wants a session, if there is a place for it.
+    fn arrive(
+        &self,
+        door: Door,
+        wire: Wire,
+        head: &Head<'_>,
+        jsonp: bool,
+    ) -> Result<Arrival, Refusal> {
         let settings = &self.inner.settings;
-        let handshake = settings
-            .keep_handshakes
-            .then(|| Box::new(Handshake::read(head, &settings.edge, jsonp)));
-        Arrival {
+        let turn_away = |away| {
+            self.announce_refused_request(head, Some(wire.into()), away);
+            door.turn_away(away)
+        };
+        let address = settings.edge.proxies().client_address(head);
+        let seat = self.inner.intake.enter(address).map_err(|full| {
+            turn_away(match full {
+                Full::Server => TurnedAway::ServerFull,
+                Full::Address => TurnedAway::AddressFull,
+            })
+        })?;
+        let handshake = if settings.keep_handshakes {
+            let max = settings.limits.max_handshake;
+            let handshake = Handshake::read(head, &settings.edge, jsonp, max)
+                .ok_or_else(|| turn_away(TurnedAway::HandshakeTooLarge))?;
+            Some(Box::new(handshake))
+        } else {
+            None
+        };
+        Ok(Arrival {
             handshake,
-            address: settings.edge.proxies().client_address(head),
-        }
+            address,
+            seat: Some(seat),
+        })
     }
 
     /// Unlike all other answers this one is kept by caches, which must know that it depends on the
@@ -217,4 +258,9 @@ impl SocketTask {
         }
         Some(Connection::new(server, peer, link))
     }
+}
+
+/// What is spoken at a door, as far as that says it.
+fn spoken_at(door: Door) -> Option<super::Wire> {
+    (door == Door::Json).then_some(super::Wire::Json)
 }

@@ -51,7 +51,8 @@ impl Sweeper {
             .ping_interval
             .min(limits.ping_timeout)
             .min(limits.upgrade_timeout)
-            .min(limits.connect_timeout);
+            .min(limits.connect_timeout)
+            .min(limits.write_timeout);
         Self {
             // A tenth keeps deadlines true to ten percent; a millisecond is what the timer can do.
             tick: (shortest / 10).clamp(Duration::from_millis(1), Duration::from_secs(1)),
@@ -63,6 +64,11 @@ impl Sweeper {
     /// Has the session looked at once `due` has passed, or earlier.
     pub(super) fn schedule(&self, server: &Arc<Inner>, peer: &Client, due: Instant) {
         let slot = self.slot(due) + 1;
+        // Without the lock first: a deadline that is moved often is seldom the earliest. Whoever
+        // takes the session off its slot asks for its deadline after that, and finds this one.
+        if peer.slot.0.load(Ordering::Relaxed) <= slot {
+            return;
+        }
         let mut wheel = lock(&self.wheel);
         if peer.slot.0.load(Ordering::Relaxed) <= slot {
             return;

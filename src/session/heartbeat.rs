@@ -1,6 +1,6 @@
 //! Who pings whom, and when silence is death.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
 
@@ -58,6 +58,14 @@ impl Heartbeat {
         }
     }
 
+    /// Nothing of the client is read for so long: what it owes, it may owe so much longer. Not the
+    /// server's own ping, which is sent all the same.
+    pub(crate) fn postpone(&mut self, pause: Duration) {
+        if self.keeper == Keeper::Client || self.pinged {
+            self.due += pause;
+        }
+    }
+
     fn rest(&mut self, limits: &Limits, now: Instant) {
         self.pinged = false;
         self.due = now
@@ -90,8 +98,6 @@ impl Heartbeat {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const fn seconds(n: u64) -> Duration {
@@ -123,5 +129,19 @@ mod tests {
         heartbeat.answered(&limits, start + seconds(30));
         assert_eq!(heartbeat.beat(&limits, start + seconds(55)), Beat::Ping);
         assert_eq!(heartbeat.beat(&limits, start + seconds(75)), Beat::Dead);
+    }
+
+    #[test]
+    fn a_client_that_is_not_heard_has_so_much_longer() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        let mut theirs = Heartbeat::new(Keeper::Client, &limits, start);
+        theirs.postpone(seconds(10));
+        assert_eq!(theirs.due(), start + seconds(55));
+        let mut ours = Heartbeat::new(Keeper::Server, &limits, start);
+        ours.postpone(seconds(10));
+        assert_eq!(ours.beat(&limits, start + seconds(25)), Beat::Ping);
+        ours.postpone(seconds(10));
+        assert_eq!(ours.beat(&limits, start + seconds(54)), Beat::Wait);
+        assert_eq!(ours.beat(&limits, start + seconds(55)), Beat::Dead);
     }
 }

@@ -3,6 +3,7 @@
 
 mod assembly;
 mod heartbeat;
+mod meter;
 mod outbox;
 mod packets;
 mod presence;
@@ -27,6 +28,8 @@ use crate::wire::socket::Namespace;
 use crate::wire::{notice, socket};
 use assembly::Assembly;
 use heartbeat::{Beat, Heartbeat, Keeper};
+pub(crate) use meter::Charged;
+use meter::Meter;
 pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
 pub(crate) use presence::Presence;
@@ -106,6 +109,10 @@ pub(crate) struct Session {
     connect_by: Option<Instant>,
     heartbeat: Heartbeat,
     ping_due: bool,
+    /// Where there are rates to keep to.
+    meter: Option<Box<Meter>>,
+    /// Until when the websocket must have taken something of what it was given.
+    stalled_by: Option<Instant>,
     assembly: Option<Box<Assembly>>,
     outbox: Outbox,
     limits: Arc<Limits>,
@@ -155,6 +162,8 @@ impl Session {
             connect_by: Some(now + limits.connect_timeout),
             heartbeat: Heartbeat::new(keeper, limits, now),
             ping_due: false,
+            meter: Meter::new(limits, now),
+            stalled_by: None,
             assembly: None,
             outbox: Outbox::default(),
             limits: Arc::clone(limits),
@@ -416,7 +425,7 @@ impl Session {
         if self.is_closed() {
             return None;
         }
-        [self.connect_by, self.state.upgrade_by()]
+        [self.connect_by, self.state.upgrade_by(), self.stalled_by]
             .into_iter()
             .flatten()
             .chain([self.heartbeat.due()])
@@ -434,7 +443,15 @@ impl Session {
         if self.connect_by.is_some_and(|by| by <= now) {
             return self.close(CloseReason::ConnectTimeout);
         }
-        match self.heartbeat.beat(&self.limits, now) {
+        if self.stalled_by.is_some_and(|by| by <= now) {
+            return self.close(CloseReason::Stalled);
+        }
+        let beat = self.heartbeat.beat(&self.limits, now);
+        if let (Beat::Ping, Some(meter)) = (beat, &self.meter) {
+            // Its answer waits like all that the client says.
+            self.heartbeat.postpone(meter.pause_left(now));
+        }
+        match beat {
             Beat::Wait => {}
             Beat::Dead => self.close(CloseReason::HeartbeatTimeout),
             Beat::Ping if self.wire == Wire::Json => {
@@ -443,6 +460,21 @@ impl Session {
             }
             Beat::Ping => self.push(engine::PING),
         }
+    }
+
+    /// Takes what was read of the client from its allowances; one that has gone over them for too
+    /// long is ended.
+    pub(crate) fn charge(&mut self, events: usize, bytes: usize, now: Instant) -> Charged {
+        let Some(meter) = &mut self.meter else {
+            return Charged::Free;
+        };
+        let charged = meter.charge(events, bytes, now);
+        match charged {
+            Charged::Free => {}
+            Charged::Pause(pause) => self.heartbeat.postpone(pause),
+            Charged::Spent => self.close(CloseReason::RateLimited),
+        }
+        charged
     }
 
     /// Text that came over a websocket.

@@ -308,6 +308,31 @@ impl Session {
         !self.state.carries(link) && self.state.probe(link).is_none()
     }
 
+    /// The websocket takes nothing of what it was handed; until when it may go on so, if it is
+    /// the one that counts.
+    pub(crate) fn block(&mut self, link: Link, now: Instant) -> Option<Instant> {
+        if self.state.carries(link) {
+            self.stalled_by = Some(now + self.limits.write_timeout);
+            return self.stalled_by;
+        }
+        None
+    }
+
+    /// The websocket has taken something.
+    pub(crate) fn unblock(&mut self, link: Link) {
+        if self.state.carries(link) {
+            self.stalled_by = None;
+        }
+    }
+
+    /// Whether the session ended because this websocket takes nothing.
+    pub(crate) fn is_stalled(&self, link: Link) -> bool {
+        matches!(
+            self.state,
+            State::Closed { reason: CloseReason::Stalled, last, .. } if last == Some(link)
+        )
+    }
+
     /// Hands out what is to be written to a websocket, up to `budget` bytes.
     pub(crate) fn poll_transmit(
         &mut self,
@@ -322,7 +347,11 @@ impl Session {
             return Transmit::Open;
         }
         let over = match self.state {
-            State::Socket(current) if current == link => None,
+            State::Socket(current) if current == link => {
+                // Asked for more only when all is gone that it had.
+                self.stalled_by = None;
+                None
+            }
             State::Closed { reason, last, .. } if last == Some(link) => Some(reason),
             _ => return Transmit::Close(None),
         };

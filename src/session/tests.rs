@@ -6,6 +6,7 @@ mod closing;
 mod connecting;
 mod delivery;
 mod heartbeat;
+mod limits;
 mod polling;
 mod upgrade;
 

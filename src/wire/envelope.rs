@@ -157,6 +157,8 @@ const TWICE: &str = "type, room, callee and their id must not occur twice";
 const NO_TYPE: &str = "type must be a string of 1 to 256 bytes";
 const NO_ROOM: &str = "room must be an object whose id is a string of 1 to 256 bytes";
 const NO_CALLEE: &str = "callee must be an object whose id is a string of 1 to 256 bytes";
+const LONG_NAME: &str =
+    "type and the ids of room and callee must not be longer than this server takes";
 const FORBIDDEN_TYPE: &str = "this type is reserved";
 const BAD_PLACEHOLDERS: &str = "the placeholders of an event must fit its attachments";
 
@@ -243,6 +245,23 @@ impl<'a> Envelope<'a> {
         self.raw
     }
 
+    /// Refuses an event whose type or whose room's or callee's id has more than `max` bytes; over
+    /// 256 they are refused by reading it.
+    pub(crate) fn check_names(&self, max: usize) -> Result<(), Flaw<'a>> {
+        if self.room.len() > max {
+            return Err(Flaw::malformed(LONG_NAME, Field::Missing));
+        }
+        let callee = self.callee().map_or(0, str::len);
+        let kind = match &self.kind {
+            Kind::Custom(name) => name.len(),
+            _ => 0,
+        };
+        if callee.max(kind) > max {
+            return Err(self.flaw(Code::Malformed, LONG_NAME));
+        }
+        Ok(())
+    }
+
     /// The refusal of this event.
     pub(crate) fn flaw(&self, code: Code, message: &'static str) -> Flaw<'a> {
         Flaw {
@@ -303,6 +322,28 @@ mod tests {
         assert_eq!(event.raw(), text.trim());
         let data = format!("[ \"mess\\u0061ge\" ,{text}]");
         assert_eq!(message(&data, None).unwrap().raw(), text.trim());
+    }
+
+    #[test]
+    fn names_have_the_length_that_is_allowed() {
+        for (event, room) in [
+            (r#"{"type":"12345","room":{"id":"r"}}"#, Some("r")),
+            (
+                r#"{"type":"A","room":{"id":"r"},"callee":{"id":"12345"}}"#,
+                Some("r"),
+            ),
+            (r#"{"type":"A","room":{"id":"12345"}}"#, None),
+        ] {
+            let event = read_event(event).unwrap();
+            assert!(event.check_names(5).is_ok());
+            let flaw = event.check_names(4).unwrap_err();
+            assert_eq!((flaw.code, flaw.room.as_deref()), (Code::Malformed, room));
+        }
+        let known = read_event(r#"{"type":"CANDIDATE","room":{"id":"r"},"callee":{"id":"b"}}"#);
+        assert!(
+            known.unwrap().check_names(4).is_ok(),
+            "that is no name of the client's"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use form_urlencoded::parse as parse_query;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::engine::Revision;
-use super::reply::{Refusal, Reply};
+use super::reply::{Refusal, Reply, TurnedAway};
 use crate::id::SessionId;
 
 /// The parts of a request that matter here, free of any framework's types.
@@ -208,6 +208,14 @@ impl Door {
         match self {
             Self::Engine => Refusal::Forbidden,
             Self::Script | Self::Json => Refusal::ForeignOrigin,
+        }
+    }
+
+    /// What a client is told that does not come in.
+    pub(crate) fn turn_away(self, away: TurnedAway) -> Refusal {
+        match self {
+            Self::Engine => Refusal::Away(away),
+            Self::Script | Self::Json => Refusal::AwayPlainly(away),
         }
     }
 }

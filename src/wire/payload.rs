@@ -38,6 +38,18 @@ pub(crate) fn decode(revision: Revision, body: &[u8], binary: bool) -> Decoder<'
     Decoder { rest }
 }
 
+/// Whether a body has more than `max` packets; what is malformed ends it. Costs nothing for a body
+/// that is too short for them.
+pub(crate) fn has_more_than(max: usize, revision: Revision, body: &[u8], binary: bool) -> bool {
+    if body.len() <= max {
+        return false;
+    }
+    match revision {
+        Revision::V3 => decode(revision, body, binary).nth(max).is_some(),
+        Revision::V4 => memchr::memchr_iter(SEPARATOR as u8, body).count() >= max,
+    }
+}
+
 /// What is left of a body. Made by [`decode`].
 #[derive(Clone, Debug)]
 pub(crate) struct Decoder<'a> {

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::error::{Code, Refused};
+
 /// Status, headers and body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -24,11 +26,85 @@ pub(crate) enum Refusal {
     ForeignOrigin,
     /// Not an Engine.IO code: HTTP's own.
     TooLarge,
+    TooManyPackets,
+    /// The body of a POST did not come in time.
+    BodyTimeout,
+    /// The client has sent too much for too long.
+    RateLimited,
     /// The plain JSON wire is a websocket and nothing else.
     UpgradeRequired,
     WebsocketVersion,
     /// The operating system gives no randomness, or there is no runtime to run on.
     Unavailable,
+    /// In the likeness of Engine.IO's own refusals.
+    Away(TurnedAway),
+    /// The same, for those who do not speak Engine.IO.
+    AwayPlainly(TurnedAway),
+}
+
+/// Why a client does not come in, whatever it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// The server has all the clients that it takes.
+    ServerFull,
+    /// The client's address has.
+    AddressFull,
+    /// The client's address is banned.
+    Banned,
+    /// More headers than are kept for the application.
+    HandshakeTooLarge,
+}
+
+/// Seconds after which it is worth trying again: time for some others to go, and far less than a
+/// user waits.
+const RETRY_AFTER: &str = "10";
+
+impl TurnedAway {
+    const fn status(self) -> u16 {
+        match self {
+            Self::ServerFull => 503,
+            Self::AddressFull => 429,
+            Self::Banned => 403,
+            Self::HandshakeTooLarge => 431,
+        }
+    }
+
+    /// Engine.IO has a code of its own for what is forbidden only; the others are HTTP's.
+    const fn code(self) -> u16 {
+        match self {
+            Self::Banned => 4,
+            _ => self.status(),
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::ServerFull => "The server has all the clients that it takes",
+            Self::AddressFull => "There are too many clients at that address",
+            Self::Banned => "Forbidden",
+            Self::HandshakeTooLarge => "The query and the headers are too long",
+        }
+    }
+
+    fn retried(self, reply: Reply) -> Reply {
+        match self {
+            Self::ServerFull | Self::AddressFull => reply.with("retry-after", RETRY_AFTER),
+            Self::Banned | Self::HandshakeTooLarge => reply,
+        }
+    }
+}
+
+/// In the application's terms, which is told as well.
+impl From<TurnedAway> for Refused {
+    fn from(away: TurnedAway) -> Self {
+        let code = match away {
+            TurnedAway::ServerFull => Code::Busy,
+            TurnedAway::AddressFull => Code::RateLimited,
+            TurnedAway::Banned => return Self::forbidden("the address is banned"),
+            TurnedAway::HandshakeTooLarge => Code::TooLarge,
+        };
+        Self::new(code, away.message())
+    }
 }
 
 impl Reply {
@@ -106,7 +182,7 @@ fn is_of_proxies(name: &str) -> bool {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
-        let coded = |status, code: u8, message: &str| {
+        let coded = |status, code: u16, message: &str| {
             let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
             Self::new(status, "application/json", body)
         };
@@ -123,6 +199,11 @@ impl From<Refusal> for Reply {
             Refusal::Forbidden => coded(403, 4, "Forbidden"),
             Refusal::ForeignOrigin => text(403, "Pages of that origin are not served here."),
             Refusal::TooLarge => text(413, "The body exceeds the maximum message."),
+            Refusal::TooManyPackets => text(413, "The body has more packets than one may have."),
+            Refusal::BodyTimeout => text(408, "The body did not come in time."),
+            Refusal::RateLimited => {
+                text(429, "That was too much in too little time.").with("retry-after", RETRY_AFTER)
+            }
             Refusal::UpgradeRequired => text(
                 426,
                 "This is a signaling endpoint: open it as a WebSocket and send one JSON event per text message.",
@@ -134,6 +215,10 @@ impl From<Refusal> for Reply {
                     .with("sec-websocket-version", "13")
             }
             Refusal::Unavailable => text(503, "The server cannot take a session now."),
+            Refusal::Away(away) => {
+                away.retried(coded(away.status(), away.code(), away.message()))
+            }
+            Refusal::AwayPlainly(away) => away.retried(text(away.status(), away.message())),
         }
     }
 }

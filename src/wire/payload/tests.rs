@@ -381,3 +381,21 @@ proptest! {
         prop_assert!(errors == 0 || (errors == 1 && read.last() == Some(&Err(Malformed))));
     }
 }
+
+#[test]
+fn packets_are_counted_as_they_are_read() {
+    let v4 = |count: usize| vec!["2"; count].join("\x1e").into_bytes();
+    let v3 = |count: usize| b"1:2".repeat(count);
+    let v3_binary = |count: usize| b"\x00\x01\xff2".repeat(count);
+    for max in [1, 2, 10] {
+        for (count, over) in [(max, false), (max + 1, true), (max * 3, true)] {
+            assert_eq!(has_more_than(max, V4, &v4(count), false), over);
+            assert_eq!(has_more_than(max, V3, &v3(count), false), over);
+            assert_eq!(has_more_than(max, V3, &v3_binary(count), true), over);
+        }
+    }
+    let long = "4".repeat(1_000);
+    assert!(!has_more_than(1, V4, long.as_bytes(), false));
+    // The rest of what is malformed is not read, and so does not count.
+    assert!(!has_more_than(2, V3, b"1:2x1:21:21:2", false));
+}
