@@ -7,7 +7,8 @@ mod support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Program, Request, Socket, event, message};
+use support::{Frame, Program, Request, Socket, event, message};
+use tokio_tungstenite::tungstenite::Message;
 
 async fn start(example: &str) -> Program {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -79,6 +80,64 @@ async fn custom_events() {
         heard(&mut ann).await,
         json!(["welcome", "welcome to you", id])
     );
+}
+
+#[tokio::test]
+async fn limits() {
+    // Some events for free and hardly another, and less patience than anybody needs.
+    let variables = [
+        ("PEER_DATA_EVENT_BURST", "200"),
+        ("PEER_DATA_EVENTS_PER_SECOND", "1"),
+        ("PEER_DATA_RATE_PATIENCE_MS", "1"),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = Program::start("limits", folder, &variables).await;
+    let (mut ann, _) = join(&program, "a").await;
+    let open = "/socket.io/?EIO=3&transport=polling";
+    let ask = |header: usize| {
+        let request = Request::get(open).header("x", &"y".repeat(header));
+        request.send(program.address)
+    };
+    let first = ask(1).await;
+    let sid = first.text().split('"').nth(3).expect("a sid");
+    let post = |body: String| {
+        let target = format!("{open}&sid={sid}");
+        Request::post(&target, body).send(program.address)
+    };
+    // The strict set's own bound of a message, and of packets.
+    assert_eq!(post("2".repeat((128 << 10) + 1)).await.status, 413);
+    assert_eq!(post("1:2".repeat(1_001)).await.status, 413);
+    post("1:2".repeat(300)).await.is_ok();
+    let spent = post("1:2".repeat(100)).await;
+    assert_eq!(
+        (spent.status, spent.header("retry-after").is_some()),
+        (429, true)
+    );
+
+    for _ in 0..300 {
+        ann.send_message(Message::Ping(Vec::new().into())).await;
+    }
+    let code = loop {
+        match ann.frame().await {
+            Frame::Closed(code) => break code,
+            Frame::Lost => panic!("no close frame"),
+            // It is still read: there is always another one to come.
+            _ => ann.send_message(Message::Ping(Vec::new().into())).await,
+        }
+    };
+    assert_eq!(code, Some(4429));
+
+    // Nine more of this address, whose sessions stay, and then it is full.
+    let mut open = Vec::new();
+    let refused = loop {
+        let answer = ask(1).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        open.push(answer);
+    };
+    assert_eq!((refused.status, open.len()), (429, 10));
+    assert!(refused.header("retry-after").is_some());
 }
 
 #[tokio::test]

@@ -293,3 +293,44 @@ impl PeerData {
         self.inner.intake.bans(clock::now())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::server::client::Arrival;
+    use crate::session::Session;
+
+    /// It was let in before the ban, and opens its session after it.
+    #[test]
+    fn a_ban_finds_who_is_on_the_way() {
+        let server = PeerData::new();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for (banned, alive) in [(false, true), (true, false)] {
+            if banned {
+                assert_eq!(server.ban(address, Duration::from_secs(60)), 1);
+            }
+            let (session, _) = Session::json(&server.inner.settings.limits, clock::now());
+            let arrival = Arrival {
+                address: Some(address),
+                ..Arrival::default()
+            };
+            let sid = SessionId::random().unwrap();
+            let client = server.register(sid, session, arrival);
+            server.connect_unasked(&client);
+            assert_eq!(server.session(&sid).is_some(), alive);
+            assert_eq!(server.peer_count(), usize::from(alive));
+        }
+    }
+
+    #[test]
+    fn who_comes_from_nowhere_is_never_banned() {
+        let server = PeerData::new();
+        server.ban("192.0.2.1".parse().unwrap(), Duration::MAX);
+        let (session, _) = Session::json(&server.inner.settings.limits, clock::now());
+        let sid = SessionId::random().unwrap();
+        server.register(sid, session, Arrival::default());
+        assert!(server.session(&sid).is_some());
+        assert!(server.bans()[0].1 > Duration::from_secs(300 * 24 * 60 * 60));
+    }
+}

@@ -183,6 +183,7 @@ impl PeerData {
         others: &Members<Client>,
     ) -> Option<PeerId> {
         let broker = &self.inner.broker;
+        let _batch = Batch::open();
         for (other, of) in others.iter() {
             let _held = Held::new(of);
             let are_together =

@@ -264,3 +264,108 @@ impl SocketTask {
 fn spoken_at(door: Door) -> Option<super::Wire> {
     (door == Door::Json).then_some(super::Wire::Json)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::server::Settings;
+    use crate::wire::intent::Upgrade;
+
+    const POLLING: (&str, &str) = ("/socket.io/", "EIO=3&transport=polling");
+    const SOCKET: (&str, &str) = ("/socket.io/", "EIO=4&transport=websocket");
+    const JSON: (&str, &str) = ("/peer-data", "");
+
+    /// What comes of a request, with the headers of a websocket if it is for one.
+    fn ask(server: &PeerData, (path, query): (&str, &str), address: &str) -> Task {
+        let websocket = [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let polls = query.contains("polling");
+        let headers = if polls { &[][..] } else { &websocket };
+        let head = Head {
+            method: "GET",
+            path,
+            query,
+            authority: None,
+            address: address.parse().ok(),
+            upgrade: Upgrade::Header,
+            header: &|name, show| {
+                let found = headers.iter().filter(|(found, _)| *found == name);
+                found.for_each(|(_, value)| show(value));
+            },
+            each_header: &|_| {},
+        };
+        server.task(Mount::Paths, &head)
+    }
+
+    fn status(task: &Task) -> u16 {
+        match task {
+            Task::Answer(reply) => reply.status,
+            Task::Socket(_) => 101,
+            Task::Poll(_) => 200,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_banned_address_is_refused_at_every_door() {
+        let server = PeerData::new();
+        let opened = ask(&server, POLLING, "192.0.2.1");
+        let Task::Answer(opened) = opened else {
+            panic!("{opened:?}");
+        };
+        let sid = String::from_utf8(opened.body.to_vec()).unwrap();
+        let sid = sid.split('"').nth(3).unwrap();
+        let session = format!("{}&sid={sid}", POLLING.1);
+        let script = ("/socket.io/socket.io.js", "");
+        let doors = [POLLING, (POLLING.0, &session), SOCKET, JSON, script];
+        let refused = |address: &str| doors.map(|door| status(&ask(&server, door, address)) == 403);
+        let now = clock::now();
+        let banned: IpAddr = "192.0.2.1".parse().unwrap();
+        server
+            .inner
+            .intake
+            .ban(banned, Duration::from_secs(60), now);
+        assert_eq!(refused("192.0.2.1"), [true; 5]);
+        assert_eq!(refused("::ffff:192.0.2.1"), [true; 5]);
+        for other in ["192.0.2.2", "nobody knows"] {
+            assert_eq!(refused(other), [false; 5], "{other}");
+        }
+        assert!(server.inner.intake.unban(banned, now));
+        assert_eq!(refused("192.0.2.1"), [false; 5]);
+    }
+
+    #[tokio::test]
+    async fn a_websocket_that_never_comes_gives_its_place_back() {
+        let server = PeerData::with(Settings {
+            limits: Arc::new(Limits {
+                max_sessions: 2,
+                ..Limits::default()
+            }),
+            ..Settings::default()
+        });
+        for _ in 0..10 {
+            let offered = [SOCKET, JSON].map(|door| ask(&server, door, "192.0.2.1"));
+            assert_eq!(offered.each_ref().map(status), [101, 101]);
+            for door in [POLLING, SOCKET, JSON] {
+                assert_eq!(status(&ask(&server, door, "192.0.2.1")), 503);
+            }
+        }
+        let Task::Socket(socket) = ask(&server, JSON, "192.0.2.1") else {
+            panic!("no websocket");
+        };
+        let connection = socket.start().unwrap();
+        assert_eq!(status(&ask(&server, POLLING, "192.0.2.1")), 200);
+        assert_eq!(status(&ask(&server, POLLING, "192.0.2.1")), 503);
+        drop(connection);
+        assert_eq!(status(&ask(&server, POLLING, "192.0.2.1")), 200);
+        assert_eq!(server.peer_count(), 2);
+    }
+}

@@ -3,13 +3,17 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use axum::extract::{ConnectInfo, Request as AxumRequest};
+use axum::middleware::{Next, from_fn};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use peer_data_server::{Builder, PeerData, PeerDataLayer, PeerDataService, RoomId, Signal};
+use peer_data_server::{
+    Builder, ClientAddress, PeerData, PeerDataLayer, PeerDataService, RoomId, Signal,
+};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tower::Service;
@@ -68,7 +72,7 @@ impl Host {
                 let app = Router::new()
                     .fallback(application)
                     .layer(PeerDataLayer::from(server));
-                serve_axum(app).await
+                serve_axum_by_address(app).await
             }
             Self::Hyper => serve_hyper(PeerDataService::new(server)).await,
             Self::AxumNested => {
@@ -77,7 +81,7 @@ impl Host {
                     .nest_service(engine, PeerDataService::socket_io(server.clone()))
                     .nest_service(json, PeerDataService::plain_json(server))
                     .fallback(application);
-                serve_axum(app).await
+                serve_axum_by_address(app).await
             }
             #[cfg(feature = "actix")]
             Self::Actix => {
@@ -126,6 +130,22 @@ pub(crate) async fn serve_axum(app: Router) -> SocketAddr {
     address
 }
 
+/// The same, and signaling is told where each request comes from.
+async fn serve_axum_by_address(app: Router) -> SocketAddr {
+    let tell = |mut request: AxumRequest, next: Next| async {
+        let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let ConnectInfo(address) = *info.expect("a connection");
+        request.extensions_mut().insert(ClientAddress(address));
+        next.run(request).await
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let app = app.layer(from_fn(tell));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
 /// Serves a service with hyper alone, on a free port, until the test ends.
 pub(crate) async fn serve_hyper<S, B>(service: S) -> SocketAddr
 where
@@ -140,12 +160,15 @@ where
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.expect("a connection");
+            let (stream, client) = listener.accept().await.expect("a connection");
             let service = service.clone();
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(
                     TokioIo::new(stream),
-                    service_fn(move |request| service.clone().call(request)),
+                    service_fn(move |mut request| {
+                        request.extensions_mut().insert(ClientAddress(client));
+                        service.clone().call(request)
+                    }),
                 )
                 .with_upgrades();
             // Clients that hang up in the middle are what some tests are about.
