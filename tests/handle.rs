@@ -4,22 +4,18 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{ConnectInfo, Request as AxumRequest};
-use axum::middleware::{Next, from_fn};
 use peer_data_server::{
-    ClientAddress, CloseReason, Code, JoinError, Lifecycle, LifecycleEvent, Namespace, PeerData,
-    PeerDataLayer, PeerId, RoomId, Transport, Wire as Spoken,
+    CloseReason, Code, JoinError, Lifecycle, LifecycleEvent, Namespace, PeerId, RoomId, Transport,
+    Wire as Spoken,
 };
 use serde_json::{Value, json};
 use support::{
-    Host, Peer, Polling, ROOM, Request, Revision, Site, Socket, Wire, all_quiet, decode, event,
-    event_to, eventually, everybody, message, on_each_host, within,
+    Frame, Host, Peer, Polling, ROOM, Request, Revision, Site, Socket, Wire, all_quiet, decode,
+    event, event_to, eventually, everybody, message, on_each_host, within,
 };
-use tokio::net::TcpListener;
 
 on_each_host!(
     peers_are_listed_with_what_is_known_of_them,
@@ -35,6 +31,10 @@ on_each_host!(
     who_never_became_a_peer_is_not_told_of,
     each_namespace_has_a_story,
     refusals_are_told,
+    a_trusted_proxy_tells_the_address,
+    an_address_can_be_banned,
+    limits_end_with_a_reason,
+    full_rooms_and_servers_are_told_of,
 );
 
 fn room(name: &str) -> RoomId {
@@ -60,15 +60,8 @@ fn transport(wire: Wire) -> Transport {
     }
 }
 
-/// Whom that host knows to be connecting: of the others nobody is told in these tests.
-fn address(host: Host) -> Option<IpAddr> {
-    #[cfg(feature = "actix")]
-    if host == Host::Actix {
-        return Some(Ipv4Addr::LOCALHOST.into());
-    }
-    let _ = host;
-    None
-}
+/// Where all clients of these tests are.
+const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 fn ids(peers: &[peer_data_server::Peer]) -> Vec<PeerId> {
     peers.iter().map(peer_data_server::Peer::id).collect()
@@ -99,7 +92,7 @@ async fn peers_are_listed_with_what_is_known_of_them(host: Host) {
         assert_eq!(listed.namespace(), "/");
         assert_eq!(listed.wire(), spoken(peer.wire));
         assert_eq!(listed.transport(), Some(transport(peer.wire)));
-        assert_eq!(listed.address(), address(host));
+        assert_eq!(listed.address(), HERE);
         assert_eq!(listed.rooms(), [room(ROOM)]);
         assert!(listed.identity::<String>().is_none());
         let age = listed.age();
@@ -545,7 +538,7 @@ async fn refusals_are_told(host: Host) {
         assert_eq!(request.send(site.address).await.status, 403);
         let told = next(&mut lifecycle).await;
         let LifecycleEvent::Refused {
-            address: from,
+            address,
             wire,
             peer: None,
             room: None,
@@ -555,7 +548,7 @@ async fn refusals_are_told(host: Host) {
         else {
             panic!("{told:?}");
         };
-        assert_eq!((from, wire), (address(host), expected));
+        assert_eq!((address, wire), (HERE, expected));
         assert_eq!(why.code(), Code::Refused);
     }
 
@@ -601,49 +594,232 @@ async fn refusals_are_told(host: Host) {
     }
 }
 
-/// Where the framework tells who connects, that is shown, and a trusted proxy's word for it.
-#[tokio::test]
-async fn addresses_are_those_that_are_known() {
-    async fn tell(mut request: AxumRequest, next: Next) -> axum::response::Response {
-        let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let ConnectInfo(address) = *info.expect("a connection");
-        request.extensions_mut().insert(ClientAddress(address));
-        next.run(request).await
-    }
-    let server = PeerData::builder()
-        .trusted_proxies(["127.0.0.1"])
-        .allowed_origins(["https://o.test"])
-        .build()
-        .expect("good settings");
-    let app = Router::new()
-        .layer(PeerDataLayer::from(server.clone()))
-        .layer(from_fn(tell));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let site = Site { address, server };
-    for wire in Wire::ALL {
-        let peer = Peer::join(&site, wire, ROOM).await;
-        let listed = site.server.peer(&id(&peer)).expect("a peer");
-        assert_eq!(listed.address(), Some(Ipv4Addr::LOCALHOST.into()));
-        peer.vanish().await;
-        eventually("gone", || site.server.peer_count() == 0).await;
-    }
+/// Opens a session of revision 3, which is a peer at once, from an address that a trusted proxy
+/// tells; returns how to poll it.
+async fn open_from(site: &Site, address: &str) -> Request {
+    let target = "/socket.io/?EIO=3&transport=polling";
+    let open = Request::get(target).header("X-Forwarded-For", address);
+    let opened = open.send(site.address).await;
+    assert_eq!(opened.status, 200);
+    let sid = opened.text().split('"').nth(3).expect("a sid").to_owned();
+    Request::get(&format!("{target}&sid={sid}")).header("X-Forwarded-For", address)
+}
+
+async fn a_trusted_proxy_tells_the_address(host: Host) {
+    let site = host
+        .start_with(|builder| {
+            let builder = builder.trusted_proxies(["127.0.0.1"]);
+            builder.allowed_origins(["https://o.test"])
+        })
+        .await;
     let mut lifecycle = site.server.lifecycle();
-    let open = Request::get("/socket.io/?EIO=3&transport=polling");
-    let open = open.header("X-Forwarded-For", "203.0.113.9, 192.0.2.7");
-    assert_eq!(open.send(address).await.status, 200);
+    open_from(&site, "203.0.113.9, 192.0.2.7").await;
     let expected: Option<IpAddr> = "192.0.2.7".parse().ok();
     assert_eq!(site.server.peers()[0].address(), expected);
     assert_eq!(short(&next(&mut lifecycle).await).1, "connected");
     let refused = Request::get("/peer-data")
         .header("X-Forwarded-For", "192.0.2.7")
         .header("Origin", "https://evil.test");
-    assert_eq!(refused.send(address).await.status, 403);
-    let event = next(&mut lifecycle).await;
-    let LifecycleEvent::Refused { address, .. } = event else {
-        panic!("{event:?}");
+    assert_eq!(refused.send(site.address).await.status, 403);
+    let told = next(&mut lifecycle).await;
+    let LifecycleEvent::Refused { address, .. } = told else {
+        panic!("{told:?}");
     };
     assert_eq!(address, expected);
+}
+
+async fn an_address_can_be_banned(host: Host) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let site = host
+        .start_with(|builder| builder.trusted_proxies(["127.0.0.1"]))
+        .await;
+    let server = &site.server;
+    let mut peers = everybody(&site, ROOM).await;
+    let stranger = Polling::open(&site, Revision::V4, "").await;
+    let elsewhere = open_from(&site, "2001:db8::1").await;
+    let known: Vec<_> = peers.iter().map(id).collect();
+    let listed = server.peers().into_iter();
+    let mut listed = listed.filter(|peer| !known.contains(&peer.id()));
+    let bystander = listed.next().expect("the one elsewhere");
+    server.join(&bystander.id(), &room(ROOM)).expect("a peer");
+    for peer in &mut peers {
+        assert_eq!(peer.signal().await["type"], "CONNECT");
+    }
+
+    let mut lifecycle = server.lifecycle();
+    let here = HERE.expect("an address");
+    assert_eq!(server.ban(here, MINUTE), peers.len() + 1);
+    assert_eq!(server.ban(here, MINUTE), 0);
+    eventually("an empty room", || site.members(ROOM).len() == 1).await;
+    assert_eq!(site.members(ROOM), [bystander.id().to_string()]);
+    let mut waiting = peers.len();
+    while waiting > 0 {
+        if let LifecycleEvent::Disconnected { peer, reason, .. } = next(&mut lifecycle).await {
+            assert_eq!(reason, CloseReason::Banned);
+            assert!(known.contains(&peer.id()));
+            waiting -= 1;
+        }
+    }
+    for peer in &mut peers {
+        match peer.wire {
+            Wire::Polling(_) => {
+                let answer = peer.polling().get().await;
+                assert_eq!(answer.status, 403, "{answer:?}");
+            }
+            Wire::Socket(_) | Wire::Json => {
+                let mut last = None;
+                let code = loop {
+                    match peer.socket().frame().await {
+                        Frame::Closed(code) => break code,
+                        Frame::Text(text) => last = Some(text),
+                        other => panic!("{other:?}"),
+                    }
+                };
+                assert_eq!(code, Some(4403));
+                assert_eq!(last.as_deref() == Some("41"), peer.wire != Wire::Json);
+            }
+        }
+    }
+    assert_eq!(stranger.get().await.status, 403);
+    // Of the bystander, nothing has changed.
+    let heard = elsewhere.clone().send(site.address).await;
+    assert_eq!(heard.status, 200);
+    assert_eq!(heard.text().matches("DISCONNECT").count(), peers.len());
+    assert!(server.peer(&bystander.id()).is_some());
+
+    let mut lifecycle = server.lifecycle();
+    for (target, expected) in [
+        ("/socket.io/?EIO=4&transport=polling", None),
+        ("/peer-data", Some(Spoken::Json)),
+    ] {
+        assert_eq!(Request::get(target).send(site.address).await.status, 403);
+        let told = next(&mut lifecycle).await;
+        let LifecycleEvent::Refused { address, wire, .. } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!((address, wire), (HERE, expected));
+    }
+    let [(address, left)] = server.bans()[..] else {
+        panic!("{:?}", server.bans());
+    };
+    assert!(address == here && left <= MINUTE);
+    assert!(server.unban(here) && !server.unban(here));
+    let back = Peer::join(&site, Wire::Json, "again").await;
+    assert!(server.peer(&id(&back)).is_some());
+
+    // Of IPv6, the whole network.
+    let neighbour: IpAddr = "2001:db8::2".parse().expect("an address");
+    assert_eq!(server.ban(neighbour, MINUTE), 1);
+    let network: IpAddr = "2001:db8::".parse().expect("an address");
+    assert_eq!(server.bans()[0].0, network);
+    assert_eq!(elsewhere.send(site.address).await.status, 403);
+    assert!(server.peer(&bystander.id()).is_none());
+    assert!(server.peer(&id(&back)).is_some());
+}
+
+async fn limits_end_with_a_reason(host: Host) {
+    let site = host
+        .start_with(|builder| {
+            // More than sockets buffer, so that it is no full outbox that ends a session.
+            let builder = builder.max_outbox(200 << 20);
+            let builder = builder.write_timeout(Duration::from_millis(100));
+            let builder = builder.body_timeout(Duration::from_millis(20));
+            let builder = builder.events_per_second(1).event_burst(100);
+            builder.rate_patience(Duration::from_millis(1))
+        })
+        .await;
+    for wire in [Wire::Socket(Revision::V4), Wire::Json] {
+        ends(&site, wire, CloseReason::Stalled, async |peer| {
+            let large = json!("x".repeat(1_000_000));
+            for _ in 0..30 {
+                site.tell(&peer.id, "LARGE", &large);
+            }
+            eventually("the end", || site.members(ROOM).is_empty()).await;
+            drop(peer);
+        })
+        .await;
+        ends(&site, wire, CloseReason::RateLimited, async |mut peer| {
+            // Each is answered with an error, and after the hundredth there is one more each time.
+            let stray = event("CHAT", "elsewhere", 1);
+            for _ in 0..101 {
+                peer.send(&stray).await;
+            }
+            let mut heard = 0;
+            while let Frame::Text(_) = peer.socket().frame().await {
+                heard += 1;
+                if heard > 100 {
+                    peer.send(&stray).await;
+                }
+            }
+            eventually("the end", || site.members(ROOM).is_empty()).await;
+        })
+        .await;
+    }
+    for revision in Revision::BOTH {
+        let wire = Wire::Polling(revision);
+        ends(&site, wire, CloseReason::BodyTimeout, async |mut peer| {
+            let mut post = peer.polling().start_post(10).await;
+            assert_eq!(post.response().await.status, 408);
+        })
+        .await;
+    }
+}
+
+async fn full_rooms_and_servers_are_told_of(host: Host) {
+    let site = host
+        .start_with(|builder| builder.max_sessions(2).max_peers_per_room(1))
+        .await;
+    let mut lifecycle = site.server.lifecycle();
+    let first = Peer::join(&site, Wire::Json, ROOM).await;
+    let mut second = Peer::join(&site, Wire::Socket(Revision::V3), "other").await;
+    let joined = site.server.join(&id(&second), &room(ROOM));
+    assert_eq!(joined, Err(JoinError::RoomFull));
+    let moved = site
+        .server
+        .move_peer(&id(&second), &room("other"), &room(ROOM));
+    assert_eq!(moved, Err(JoinError::RoomFull));
+    assert_eq!(site.members("other"), [second.id.clone()]);
+    let refused = second.ask(&event("CONNECT", ROOM, 1)).await;
+    assert_eq!(refused["code"], "room_full");
+    let open = Request::get("/socket.io/?EIO=4&transport=polling");
+    assert_eq!(open.send(site.address).await.status, 503);
+    for what in ["connected", "joined r"] {
+        assert_eq!(
+            short(&next(&mut lifecycle).await),
+            (first.id.clone(), what.to_owned())
+        );
+    }
+    for what in ["connected", "joined other"] {
+        assert_eq!(
+            short(&next(&mut lifecycle).await),
+            (second.id.clone(), what.to_owned())
+        );
+    }
+    let full = next(&mut lifecycle).await;
+    let LifecycleEvent::Refused {
+        peer: Some(peer),
+        room: Some(refused),
+        wire: Some(Spoken::SocketIo2),
+        why,
+        ..
+    } = full
+    else {
+        panic!("{full:?}");
+    };
+    assert_eq!(
+        (peer.id(), refused, why.code()),
+        (id(&second), room(ROOM), Code::RoomFull)
+    );
+    let full = next(&mut lifecycle).await;
+    let LifecycleEvent::Refused {
+        peer: None,
+        room: None,
+        wire: Some(Spoken::SocketIo4),
+        why,
+        ..
+    } = full
+    else {
+        panic!("{full:?}");
+    };
+    assert_eq!(why.code(), Code::Busy);
 }

@@ -1,10 +1,15 @@
 //! What the application can see and do: rooms, the peers in them, and who has to go.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::intake::AddressKey;
 use super::membership::Held;
 use super::{Peer, PeerData};
 use crate::broker::{BrokerError, Delivery};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::session::Presence;
@@ -200,8 +205,7 @@ impl PeerData {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NoSuchPeer`], [`JoinError::NotInRoom`], [`JoinError::TooManyRooms`]. Nothing is
-    /// changed then.
+    /// [`JoinError::NotInRoom`], and those of [`join`](Self::join). Nothing is changed then.
     pub fn move_peer(&self, peer: &PeerId, from: &RoomId, to: &RoomId) -> Result<(), JoinError> {
         let client = self.inner.broker.mailbox(peer);
         let client = client.ok_or(JoinError::NoSuchPeer)?;
@@ -243,5 +247,98 @@ impl PeerData {
         };
         self.close(&peer, CloseReason::Kicked);
         true
+    }
+
+    /// Ends every session from an address, with [`CloseReason::Banned`], and answers all requests
+    /// from it 403 for so long, at most a year. Returns how many sessions there were, those that
+    /// were not peers yet included.
+    ///
+    /// An IPv6 address stands for its /64, which is what one household is given. Behind a proxy,
+    /// be sure that it is one of the [`trusted_proxies`](crate::Builder::trusted_proxies): else its
+    /// own address is everybody's. Banned again, the address has the new time. There are 10,000 bans
+    /// at most; one more ends the one that has the least time left.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    /// use std::time::Duration;
+    /// use peer_data_server::PeerData;
+    ///
+    /// let server = PeerData::new();
+    /// let address: IpAddr = "192.0.2.7".parse()?;
+    /// assert_eq!(server.ban(address, Duration::from_secs(600)), 0);
+    /// assert_eq!(server.bans()[0].0, address);
+    /// assert!(server.unban(address) && server.bans().is_empty());
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn ban(&self, address: IpAddr, duration: Duration) -> usize {
+        // First the ban: who comes in meanwhile is found below, or finds it.
+        self.inner.intake.ban(address, duration, clock::now());
+        let key = AddressKey::of(address);
+        let sessions = self.inner.sessions.collect(|_, client| {
+            let own = client.address.map(AddressKey::of);
+            (own == Some(key)).then(|| Arc::clone(client))
+        });
+        let mut count = 0;
+        for client in sessions.into_iter().flatten() {
+            self.close(&client, CloseReason::Banned);
+            count += 1;
+        }
+        count
+    }
+
+    /// Lifts a ban. False if there is none.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn unban(&self, address: IpAddr) -> bool {
+        self.inner.intake.unban(address, clock::now())
+    }
+
+    /// The addresses that are banned, and for how long still, in no order; of an IPv6 network, its
+    /// first address.
+    #[must_use]
+    pub fn bans(&self) -> Vec<(IpAddr, Duration)> {
+        self.inner.intake.bans(clock::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::identity::Identity;
+    use crate::server::client::Arrival;
+    use crate::session::Session;
+
+    /// It was let in before the ban, and opens its session after it.
+    #[test]
+    fn a_ban_finds_who_is_on_the_way() {
+        let server = PeerData::new();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for (banned, alive) in [(false, true), (true, false)] {
+            if banned {
+                assert_eq!(server.ban(address, Duration::from_secs(60)), 1);
+            }
+            let (session, _) = Session::json(&server.inner.settings.limits, clock::now());
+            let arrival = Arrival {
+                address: Some(address),
+                ..Arrival::default()
+            };
+            let sid = SessionId::random().unwrap();
+            let client = server.register(sid, session, arrival);
+            server.connect_unasked(&client, Ok(Identity::anonymous()));
+            assert_eq!(server.session(&sid).is_some(), alive);
+            assert_eq!(server.peer_count(), usize::from(alive));
+        }
+    }
+
+    #[test]
+    fn who_comes_from_nowhere_is_never_banned() {
+        let server = PeerData::new();
+        server.ban("192.0.2.1".parse().unwrap(), Duration::MAX);
+        let (session, _) = Session::json(&server.inner.settings.limits, clock::now());
+        let sid = SessionId::random().unwrap();
+        server.register(sid, session, Arrival::default());
+        assert!(server.session(&sid).is_some());
+        assert!(server.bans()[0].1 > Duration::from_secs(300 * 24 * 60 * 60));
     }
 }

@@ -191,6 +191,7 @@ impl PeerData {
         others: &Members<Client>,
     ) -> Option<PeerId> {
         let broker = &self.inner.broker;
+        let _batch = Batch::open();
         for (other, of) in others.iter() {
             let _held = Held::new(of);
             let are_together =
@@ -229,6 +230,7 @@ impl PeerData {
                 sessions.remove(&client.sid);
                 shrink(&mut sessions);
             }
+            client.leave_seat();
             let peers = peers.into_iter();
             let peers =
                 peers.map(|(presence, identity)| Peer::known(self, client, presence, identity));
@@ -378,7 +380,8 @@ mod tests {
         let heard = while_ann_comes(|server, ann, _| {
             let text = r#"{"type":"DISCONNECT","room":{"id":"r"}}"#;
             let sender = ann.id;
-            server.handle(&ann.client, Event::Json { sender, text });
+            let waits = server.handle(&ann.client, Event::Json { sender, text });
+            assert!(waits.is_none());
         });
         assert_eq!(heard, both);
     }

@@ -47,6 +47,7 @@ pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::Task;
 
 use crate::broker::{Broker, Shards};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
@@ -191,6 +192,10 @@ impl PeerData {
             .lock(&sid)
             .insert(sid, Arc::clone(&peer));
         self.schedule(&peer, due);
+        // A ban ends the sessions that it finds; this one may have been on its way.
+        if self.inner.intake.is_banned(peer.address, clock::now()) {
+            self.close(&peer, CloseReason::Banned);
+        }
         peer
     }
 

@@ -46,7 +46,7 @@ fn a_step_of_its_own_wakes_the_carrier() {
         |client, _| {
             client
                 .session
-                .accept(Presence::main(id()), Identity::anonymous())
+                .accept(Presence::main(id()), Identity::anonymous());
         },
     ];
     for (nth, step) in steps.into_iter().enumerate() {
