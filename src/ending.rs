@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client said so: a close packet or a close frame.
+    /// The client said so: a close packet, a close frame, or that it leaves its namespace.
     ClientClosed,
     /// The connection broke, or the client cut its waiting poll.
     TransportLost,

@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
+pub mod policy;
 mod server;
 mod session;
 mod signal;
@@ -35,7 +36,8 @@ pub use middleware::{
     ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
 };
 pub use server::{
-    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, Namespace, Peer, PeerData, Variable,
-    Verdict,
+    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, JoinError, Lifecycle, LifecycleEvent,
+    Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
 };
+pub use session::Transport;
 pub use signal::{Arguments, Placeholder, Signal};

@@ -225,8 +225,8 @@ impl<M: Mailbox> Broker<M> {
     /// broker.attach(ann, Arc::new(Void))?;
     /// broker.attach(ben, Arc::new(Void))?;
     /// broker.join_within(&ann, &booth, 1)?;
-    /// let refused = broker.join_within(&ben, &booth, 1).err();
-    /// assert_eq!(refused, Some(BrokerError::RoomFull));
+    /// let refused = broker.join_within(&ben, &booth, 1);
+    /// assert!(matches!(refused, Err(BrokerError::RoomFull)));
     /// assert!(broker.join_within(&ann, &booth, 1).is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -361,6 +361,12 @@ impl<M: Mailbox> Broker<M> {
     #[must_use]
     pub fn to_room(&self, room: &RoomId, except: Option<&PeerId>, signal: &Signal) -> Delivery {
         self.members(room.as_str()).deliver(except, signal)
+    }
+
+    /// Every peer with its mailbox, in no order.
+    pub(crate) fn peers(&self) -> Vec<(PeerId, Arc<M>)> {
+        self.peers
+            .collect(|id, entry| (*id, Arc::clone(&entry.mailbox)))
     }
 
     /// How many peers are attached.

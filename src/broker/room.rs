@@ -17,7 +17,7 @@ pub(super) struct Member<M> {
 }
 
 impl<M> Members<M> {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(Arc::default())
     }
 
@@ -45,6 +45,11 @@ impl<M> Members<M> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Each with its mailbox, oldest member first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Arc<M>)> + '_ {
+        self.0.iter().map(|member| (member.id, &member.mailbox))
     }
 
     /// Their ids, oldest member first.

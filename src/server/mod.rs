@@ -4,16 +4,23 @@ mod batch;
 mod bounds;
 mod builder;
 mod client;
+mod connect;
 mod connection;
 mod custom;
 mod dispatch;
 mod drive;
 mod edge;
 mod environment;
+mod handle;
 mod handshake;
+mod hello;
 mod intake;
+mod lifecycle;
+mod membership;
 mod namespace;
+mod opening;
 mod peer;
+mod policy;
 mod polling;
 mod request;
 mod sweeper;
@@ -28,24 +35,29 @@ pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub(crate) use drive::{Step, with_scratch};
 pub use environment::Variable;
+pub use handle::JoinError;
 pub use handshake::Handshake;
-pub use namespace::{Ack, AppEvent, Hello, Namespace};
-pub use peer::Peer;
+pub use hello::Hello;
+pub use lifecycle::{Lifecycle, LifecycleEvent};
+pub use namespace::{Ack, AppEvent, Namespace};
+pub(crate) use opening::{Later, Opened, SocketTask};
+pub use peer::{Peer, Wire};
+pub use policy::{Policy, Relay};
 pub(crate) use polling::{PollFuture, Post};
-pub(crate) use request::{SocketTask, Task};
+pub(crate) use request::Task;
 
-use crate::broker::{Broker, Delivery, Shards, shrink};
+use crate::broker::{Broker, Shards};
 use crate::ending::CloseReason;
-use crate::id::{PeerId, RoomId, SessionId};
+use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::session::Session;
-use crate::signal::Signal;
 use crate::wire::intent::Paths;
-use crate::wire::notice;
 use client::{Arrival, Client};
 use custom::CustomHook;
 use edge::Edge;
 use intake::Intake;
+use lifecycle::Listeners;
+use policy::Policies;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -76,6 +88,7 @@ struct Inner {
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
     intake: Arc<Intake>,
+    listeners: Listeners,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -88,11 +101,22 @@ struct Settings {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
-    /// Whether a hook wants to know of the requests that open sessions.
-    keep_handshakes: bool,
+    policies: Policies,
+    keep_handshakes: Keep,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     dialect: Dialect,
+}
+
+/// How long a hook may want to know of the request that opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keep {
+    /// Nobody asks.
+    #[default]
+    Never,
+    /// Until the client is authorized: there is nothing else that it could connect to.
+    UntilConnected,
+    Always,
 }
 
 /// How much of what clients say is understood.
@@ -136,6 +160,7 @@ impl PeerData {
                 settings,
                 broker: Broker::new(),
                 sessions: Shards::new(),
+                listeners: Listeners::default(),
                 ignored: AtomicU64::new(0),
             }),
         }
@@ -145,75 +170,6 @@ impl PeerData {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.settings.limits
-    }
-
-    /// How many peers are connected. Clients that have not asked to connect yet do not count.
-    #[must_use]
-    pub fn peer_count(&self) -> usize {
-        self.inner.broker.peer_count()
-    }
-
-    /// How many rooms have a member.
-    #[must_use]
-    pub fn room_count(&self) -> usize {
-        self.inner.broker.room_count()
-    }
-
-    /// The rooms that have a member, in no order.
-    #[must_use]
-    pub fn rooms(&self) -> Vec<RoomId> {
-        self.inner.broker.rooms()
-    }
-
-    /// The members of a room, oldest first; nobody, if there is no such room.
-    #[must_use]
-    pub fn members(&self, room: &RoomId) -> Vec<PeerId> {
-        self.inner.broker.members(room.as_str()).ids().collect()
-    }
-
-    /// Sends to one peer, whatever its rooms. Returns at once; a peer whose outbox is full is
-    /// disconnected, and named in the result.
-    pub fn to_peer(&self, to: &PeerId, signal: &Signal) -> Delivery {
-        let delivery = self.inner.broker.to_peer(to, signal);
-        self.close_slow(&delivery);
-        delivery
-    }
-
-    /// Sends to everybody in a room but `except`. Returns at once; peers whose outbox is full are
-    /// disconnected, and named in the result.
-    pub fn to_room(&self, room: &RoomId, except: Option<&PeerId>, signal: &Signal) -> Delivery {
-        let delivery = self.inner.broker.to_room(room, except, signal);
-        self.close_slow(&delivery);
-        delivery
-    }
-
-    /// Disconnects a peer and tells its rooms. False if there is no such peer.
-    ///
-    /// Over a websocket, signals that wait for the peer are still sent, and a Socket.IO client is
-    /// told not to come back by itself; on long-polling, if a poll of it waits at this moment. If a message of the peer is being dealt with at this moment, its rooms are
-    /// told right after it.
-    #[allow(clippy::must_use_candidate)] // a change first, a report second
-    pub fn disconnect(&self, peer: &PeerId) -> bool {
-        let Some(peer) = self.inner.broker.mailbox(peer) else {
-            return false;
-        };
-        self.close(&peer, CloseReason::Kicked);
-        true
-    }
-
-    /// Empties a room: each member is told that each other has left, and stays connected. Returns
-    /// how many members there were.
-    #[allow(clippy::must_use_candidate)] // a change first, a report second
-    pub fn close_room(&self, room: &RoomId) -> usize {
-        let members = self.inner.broker.members(room.as_str());
-        for id in members.ids() {
-            // Who has left by himself meanwhile has been announced already.
-            if self.inner.broker.leave(&id, room.as_str()).is_some() {
-                let signal = notice::departure(&id, room.as_str());
-                self.close_slow(&members.deliver(Some(&id), &signal));
-            }
-        }
-        members.len()
     }
 
     /// Where the server is to be mounted.
@@ -248,8 +204,8 @@ impl PeerData {
         self.settle(peer);
     }
 
-    fn close_slow(&self, delivery: &Delivery) {
-        for id in &delivery.full {
+    fn close_slow(&self, slow: &[PeerId]) {
+        for id in slow {
             if let Some(peer) = self.inner.broker.mailbox(id) {
                 self.close(&peer, CloseReason::SlowConsumer);
             }
@@ -272,16 +228,7 @@ impl PeerData {
             let Ok(turn) = peer.turn.try_lock() else {
                 continue;
             };
-            let Some((_, id)) = peer.with(Session::take_ending) else {
-                continue;
-            };
-            {
-                let mut sessions = self.inner.sessions.lock(&peer.sid);
-                sessions.remove(&peer.sid);
-                shrink(&mut sessions);
-            }
-            peer.leave_seat();
-            for slow in id.map(|id| self.depart(&id)).unwrap_or_default() {
+            for slow in self.end(&peer).unwrap_or_default() {
                 if let Some(slow) = self.inner.broker.mailbox(&slow) {
                     slow.close(CloseReason::SlowConsumer);
                     open.push(slow);
@@ -289,19 +236,6 @@ impl PeerData {
             }
             drop(turn);
         }
-    }
-
-    /// Takes a peer out of all rooms and tells them. Returns those too slow to be told.
-    fn depart(&self, id: &PeerId) -> Vec<PeerId> {
-        let mut slow = Vec::new();
-        for departure in self.inner.broker.detach(id) {
-            if departure.others.is_empty() {
-                continue;
-            }
-            let signal = notice::departure(id, departure.room.as_str());
-            slow.extend(departure.others.deliver(None, &signal).full);
-        }
-        slow
     }
 
     fn schedule(&self, peer: &Client, due: Option<Instant>) {

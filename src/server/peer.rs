@@ -1,16 +1,53 @@
 //! A peer as the application's hooks see it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::PeerData;
 use super::client::Client;
 use crate::broker::{Delivery, Mailbox, Undelivered};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
-use crate::session::Presence;
+use crate::identity::Identity;
+use crate::session::{self, Presence, Transport};
 use crate::signal::Signal;
+use crate::wire::engine::Revision;
 use crate::wire::socket;
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wire {
+    /// Socket.IO over Engine.IO revision 3: socket.io-client 2, and so `peer-data`.
+    SocketIo2,
+    /// Socket.IO over Engine.IO revision 4: socket.io-client 3 and 4.
+    SocketIo4,
+    /// Plain JSON over a websocket.
+    Json,
+}
+
+impl From<session::Wire> for Wire {
+    fn from(wire: session::Wire) -> Self {
+        match wire {
+            session::Wire::Engine(Revision::V3) => Self::SocketIo2,
+            session::Wire::Engine(Revision::V4) => Self::SocketIo4,
+            session::Wire::Json => Self::Json,
+        }
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SocketIo2 => "socket.io 2",
+            Self::SocketIo4 => "socket.io 4",
+            Self::Json => "json",
+        })
+    }
+}
 
 /// A client that is connected, in one namespace. Cloning shares it.
 ///
@@ -21,14 +58,40 @@ pub struct Peer {
     server: PeerData,
     client: Arc<Client>,
     presence: Presence,
+    identity: Identity,
 }
 
 impl Peer {
+    /// A peer of a client that is acted for at the moment, or held.
     pub(super) fn new(server: &PeerData, client: &Arc<Client>, presence: Presence) -> Self {
+        let identity = client.with(|session| session.identity(&presence));
+        Self::known(server, client, presence, identity.unwrap_or_default())
+    }
+
+    /// A peer of any client, if that is still connected as it.
+    pub(super) fn connected(
+        server: &PeerData,
+        client: &Arc<Client>,
+        presence: Presence,
+    ) -> Option<Self> {
+        let identity = client.with(|session| {
+            let connected = session.is_connected(&presence);
+            connected.then(|| session.identity(&presence))
+        });
+        Some(Self::known(server, client, presence, identity??))
+    }
+
+    pub(super) fn known(
+        server: &PeerData,
+        client: &Arc<Client>,
+        presence: Presence,
+        identity: Identity,
+    ) -> Self {
         Self {
             server: server.clone(),
             client: Arc::clone(client),
             presence,
+            identity,
         }
     }
 
@@ -42,6 +105,39 @@ impl Peer {
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.presence.namespace.as_deref().unwrap_or("/")
+    }
+
+    /// Who it is, in the application's own terms: what the policy that let it in has called it, if
+    /// that is a `T`. It stays so when the peer is gone.
+    #[must_use]
+    pub fn identity<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.identity.get()
+    }
+
+    /// Which protocol its client speaks.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        self.client.wire.into()
+    }
+
+    /// What carries its client's packets at the moment; nothing, if that is gone.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        self.client.with(|session| session.transport())
+    }
+
+    /// How long ago its client opened the session.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        clock::now().saturating_duration_since(self.client.since)
+    }
+
+    /// The address that its client opened the session from, which
+    /// [trusted proxies](crate::Builder::trusted_proxies) speak for. None where the web framework
+    /// does not tell who connected.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.client.address
     }
 
     /// The server that it is connected to.
@@ -105,6 +201,7 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer")
             .field("id", &self.presence.id)
             .field("namespace", &self.namespace())
+            .field("wire", &self.wire())
             .finish_non_exhaustive()
     }
 }

@@ -174,6 +174,7 @@ mod tests {
 
     use super::*;
     use crate::id::PeerId;
+    use crate::identity::Identity;
     use crate::server::Settings;
     use crate::server::client::Arrival;
     use crate::session::{Presence, Session};
@@ -211,7 +212,7 @@ mod tests {
             let start = self.at(Duration::ZERO);
             let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
             let id = PeerId::random().unwrap();
-            session.accept(Presence::main(id));
+            session.accept(Presence::main(id), Identity::anonymous());
             let peer = self.register(sid, session, Arrival::default());
             self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
             peer

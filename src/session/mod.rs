@@ -19,7 +19,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
+use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
@@ -34,6 +36,7 @@ use outbox::{Outbox, View};
 pub(crate) use presence::Presence;
 use presence::Presences;
 use state::State;
+pub use state::Transport;
 pub(crate) use state::{Link, PollAnswer, PollRefused, Ticket, Transmit};
 
 /// Which protocol a client speaks.
@@ -72,8 +75,8 @@ pub(crate) enum Event<'a> {
         /// How many attachments it had.
         announced: usize,
     },
-    /// To be that peer no longer; the connection stays.
-    Leave(PeerId),
+    /// To be that peer no longer; the connection stays. Answered with [`Session::leave`].
+    Leave(Presence),
     /// Text and bytes of a client that speaks Engine.IO alone.
     BareText(&'a str),
     BareBinary(Cow<'a, [u8]>),
@@ -125,6 +128,14 @@ pub(crate) struct Session {
     /// Somebody has promised to wake the carrier.
     dirty: bool,
     links: u32,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// As whom the client was connected, the peer in `/` first.
+    pub(crate) peers: Vec<(Presence, Identity)>,
 }
 
 /// Those to wake once the session's lock is released.
@@ -249,8 +260,18 @@ impl Session {
         self.state.carries(link) && self.outbox.cost() > self.limits.max_outbox / 2
     }
 
+    /// Who the client is as that peer, if it is connected as that.
+    pub(crate) fn identity(&self, presence: &Presence) -> Option<Identity> {
+        self.presences.identity(presence).cloned()
+    }
+
+    /// What carries the client's packets; nothing, if the session is over.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        self.state.transport()
+    }
+
     /// Makes the client a peer and tells it its id.
-    pub(crate) fn accept(&mut self, presence: Presence) {
+    pub(crate) fn accept(&mut self, presence: Presence, identity: Identity) {
         if self.is_closed() {
             return;
         }
@@ -262,9 +283,25 @@ impl Session {
             None => welcome,
             Some(namespace) => socket::in_namespace(&welcome, namespace),
         };
-        self.presences.add(presence);
+        self.presences.add(presence, identity);
         self.connect_by = None;
         self.push(welcome);
+    }
+
+    /// Tells the client that it is not let in. It may ask again, until the connect timeout.
+    pub(crate) fn refuse(&mut self, namespace: Option<&str>, refused: &Refused) {
+        if let Wire::Engine(revision) = self.wire {
+            let refusal = socket::refused(revision, refused.code(), refused.message());
+            self.push(match namespace {
+                None => refusal,
+                Some(namespace) => socket::in_namespace(&refusal, namespace),
+            });
+        }
+    }
+
+    /// Makes the client that peer no longer; returns who it was, if it was that.
+    pub(crate) fn leave(&mut self, presence: &Presence) -> Option<Identity> {
+        self.presences.remove(presence)
     }
 
     /// Tells the client that there is no such namespace.
@@ -379,14 +416,17 @@ impl Session {
         )
     }
 
-    /// The end of the session, reported once: why, and as which peer it was connected.
-    pub(crate) fn take_ending(&mut self) -> Option<(CloseReason, Option<PeerId>)> {
+    /// The end of the session, reported once: why, and as which peers it was connected.
+    pub(crate) fn take_ending(&mut self) -> Option<Ending> {
         match &mut self.state {
             State::Closed {
                 reason, reported, ..
             } if !*reported => {
                 *reported = true;
-                Some((*reason, self.presences.take()))
+                Some(Ending {
+                    reason: *reason,
+                    peers: self.presences.take(),
+                })
             }
             _ => None,
         }

@@ -64,10 +64,7 @@ impl Session {
             }
             SocketPacket::Disconnect { namespace } => {
                 let left = self.presences.find(namespace);
-                if let Some(left) = &left {
-                    self.presences.remove(left);
-                }
-                Ok(left.map(|left| Event::Leave(left.id)))
+                Ok(left.map(Event::Leave))
             }
             SocketPacket::Event {
                 namespace,

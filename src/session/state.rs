@@ -10,6 +10,7 @@
 //!      └───────────── close, loss, silence ─────────▶ Closed
 //! ```
 
+use std::fmt;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -18,6 +19,27 @@ use crate::ending::CloseReason;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::payload::{self, Encoded};
 use crate::wire::segments::Segments;
+
+/// What carries the packets of a client at the moment.
+///
+/// A Socket.IO client mostly begins with long-polling and goes on over a websocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// One HTTP request after the other, each waiting for something to say.
+    Polling,
+    /// One websocket.
+    Websocket,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Polling => "polling",
+            Self::Websocket => "websocket",
+        })
+    }
+}
 
 /// One websocket of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +96,14 @@ impl State {
         match self {
             Self::Socket(link) => Some(*link),
             _ => None,
+        }
+    }
+
+    pub(super) fn transport(&self) -> Option<Transport> {
+        match self {
+            Self::Polling(_) => Some(Transport::Polling),
+            Self::Socket(_) => Some(Transport::Websocket),
+            Self::Closed { .. } => None,
         }
     }
 

@@ -95,7 +95,9 @@ impl Client {
     /// A long-polling client that is a peer and has heard so.
     fn polling(revision: Revision) -> Self {
         let mut client = Self::polling_with(revision, false, Limits::default());
-        client.session.accept(Presence::main(id()));
+        client
+            .session
+            .accept(Presence::main(id()), Identity::anonymous());
         client.session.first_answer(false);
         client.settled()
     }
@@ -103,7 +105,9 @@ impl Client {
     /// A websocket client that is a peer and has heard so.
     fn socket(revision: Revision) -> (Self, Link) {
         let (mut client, link) = Self::socket_with(revision, false, Limits::default());
-        client.session.accept(Presence::main(id()));
+        client
+            .session
+            .accept(Presence::main(id()), Identity::anonymous());
         client.hears(link);
         (client.settled(), link)
     }
@@ -112,7 +116,9 @@ impl Client {
     fn json() -> (Self, Link) {
         let open = |limits: &_, now| Session::json(limits, now).0;
         let mut client = Self::new(open, Limits::default());
-        client.session.accept(Presence::main(id()));
+        client
+            .session
+            .accept(Presence::main(id()), Identity::anonymous());
         client.hears(Link::FIRST);
         (client.settled(), Link::FIRST)
     }
@@ -202,9 +208,23 @@ impl Client {
         self.tally.take()
     }
 
+    /// Asks over a websocket to be that peer no longer, and is not.
+    fn leaves(&mut self, link: Link, text: &str, peer: &Presence) {
+        assert_eq!(self.says(link, text), Some(Event::Leave(peer.clone())));
+        assert!(self.session.leave(peer).is_some());
+        assert!(self.session.leave(peer).is_none());
+    }
+
     /// Why the session ended, if it did and nobody has asked yet.
     fn ending(&mut self) -> Option<CloseReason> {
-        self.session.take_ending().map(|(reason, _)| reason)
+        self.ended_as().map(|(reason, _)| reason)
+    }
+
+    /// The same, with the peers that it was.
+    fn ended_as(&mut self) -> Option<(CloseReason, Vec<PeerId>)> {
+        let Ending { reason, peers } = self.session.take_ending()?;
+        let ids = peers.into_iter().map(|(presence, _)| presence.id);
+        Some((reason, ids.collect()))
     }
 }
 

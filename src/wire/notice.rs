@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use crate::error::Code;
-use crate::id::PeerId;
+use crate::id::{PeerId, RoomId};
 use crate::signal::{Signal, quote};
 
 /// The first text on the plain JSON wire: who the client is.
@@ -16,9 +16,14 @@ pub(crate) fn ready(id: &PeerId) -> Bytes {
     .into()
 }
 
+/// A peer was put into a room, and says nothing of itself.
+pub(crate) fn arrival(peer: &PeerId, room: &RoomId) -> Signal {
+    Signal::compose("CONNECT", Some(peer), Some(room.as_str()), "null")
+}
+
 /// A peer is gone from a room. The room is never null: JavaScript clients read its id unasked.
-pub(crate) fn departure(peer: &PeerId, room: &str) -> Signal {
-    Signal::compose("DISCONNECT", Some(peer), Some(room), "null")
+pub(crate) fn departure(peer: &PeerId, room: &RoomId) -> Signal {
+    Signal::compose("DISCONNECT", Some(peer), Some(room.as_str()), "null")
 }
 
 /// An event was refused.
@@ -65,10 +70,20 @@ mod tests {
 
     #[test]
     fn a_departure_is_what_javascript_clients_expect() {
-        let signal = departure(&id(), "a \"quoted\" room");
+        let room = RoomId::new("a \"quoted\" room").unwrap();
+        let signal = departure(&id(), &room);
         assert_eq!(
             signal.packet(),
             r#"42["message",{"type":"DISCONNECT","caller":{"id":"zVM8wOtnweVu5FYeAAAA"},"callee":null,"room":{"id":"a \"quoted\" room"},"payload":null}]"#
+        );
+    }
+
+    #[test]
+    fn an_arrival_is_a_connect_without_payload() {
+        let signal = arrival(&id(), &RoomId::new("r").unwrap());
+        assert_eq!(
+            signal.json(),
+            r#"{"type":"CONNECT","caller":{"id":"zVM8wOtnweVu5FYeAAAA"},"callee":null,"room":{"id":"r"},"payload":null}"#
         );
     }
 

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::error::{Code, Refused};
+
 /// Status, headers and body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -89,6 +91,19 @@ impl TurnedAway {
             Self::ServerFull | Self::AddressFull => reply.with("retry-after", RETRY_AFTER),
             Self::Banned | Self::HandshakeTooLarge => reply,
         }
+    }
+}
+
+/// As those who watch the server are told.
+impl From<TurnedAway> for Refused {
+    fn from(why: TurnedAway) -> Self {
+        let code = match why {
+            TurnedAway::ServerFull => Code::Busy,
+            TurnedAway::AddressFull => Code::RateLimited,
+            TurnedAway::Banned => Code::Refused,
+            TurnedAway::HandshakeTooLarge => Code::TooLarge,
+        };
+        Self::new(code, why.message())
     }
 }
 

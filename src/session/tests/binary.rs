@@ -82,7 +82,9 @@ fn what_is_too_large_is_dropped_and_told() {
         ..Limits::default()
     };
     let (mut client, link) = Client::socket_with(V4, false, limits);
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     let whole = Some(assembled(None, "[1]", &[&[0; 3], &[0; 4]]));
     client.says(link, "452-[1]");
     assert_eq!(client.sends(link, &[0; 3]), None);
@@ -106,7 +108,7 @@ fn what_nobody_wants_is_swallowed_with_its_attachments() {
     for packet in ["462-1[1]", "452-[1]"] {
         let (mut client, link) = Client::socket(V3);
         if packet.starts_with("45") {
-            client.says(link, "41");
+            client.leaves(link, "41", &Presence::main(id()));
         }
         assert_eq!(client.says(link, packet), None);
         assert_eq!(client.sends(link, &[4, 1]), None);

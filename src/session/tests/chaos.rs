@@ -103,7 +103,9 @@ impl World {
             Wire::Engine(revision) => (Client::polling_with(revision, true, limits), vec![]),
         };
         if wire != Wire::Engine(V4) {
-            client.session.accept(Presence::main(id()));
+            client
+                .session
+                .accept(Presence::main(id()), Identity::anonymous());
         }
         Self {
             client,
@@ -196,12 +198,15 @@ impl World {
             }
             Some(Event::Connect { .. }) => {
                 assert!(!self.connected);
-                self.client.session.accept(Presence::main(id()));
+                self.client
+                    .session
+                    .accept(Presence::main(id()), Identity::anonymous());
                 self.connected = true;
             }
             Some(Event::Leave(left)) => {
                 assert!(self.connected);
-                assert_eq!(*left, id());
+                assert_eq!(*left, Presence::main(id()));
+                assert!(self.client.session.leave(left).is_some());
                 self.connected = false;
             }
             Some(_) => assert!(self.connected),
@@ -217,10 +222,10 @@ impl World {
     }
 
     fn report(&mut self) {
-        if let Some((_, peer)) = self.client.session.take_ending() {
+        if let Some(ending) = self.client.session.take_ending() {
             assert!(self.client.session.is_closed());
             assert!(!self.reported, "an end is reported once");
-            assert_eq!(peer.is_some(), self.connected);
+            assert_eq!(ending.peers.len(), usize::from(self.connected));
             self.reported = true;
         }
     }

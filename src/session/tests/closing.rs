@@ -9,32 +9,29 @@ fn farewell(reason: CloseReason) -> String {
 #[test]
 fn an_end_is_reported_once_and_the_first_reason_stays() {
     let (mut client, _) = Client::socket(V3);
-    assert_eq!(client.session.take_ending(), None);
+    assert_eq!(client.ended_as(), None);
     assert!(!client.session.has_ending());
     client.session.close(CloseReason::HeartbeatTimeout);
     client.session.close(CloseReason::Kicked);
     assert!(client.session.is_closed());
     assert!(client.session.has_ending());
     assert_eq!(
-        client.session.take_ending(),
-        Some((CloseReason::HeartbeatTimeout, Some(id())))
+        client.ended_as(),
+        Some((CloseReason::HeartbeatTimeout, vec![id()]))
     );
     assert!(!client.session.has_ending());
     assert_eq!(client.session.peer(), None);
-    assert_eq!(client.session.take_ending(), None);
+    assert_eq!(client.ended_as(), None);
     client.session.close(CloseReason::Kicked);
-    assert_eq!(client.session.take_ending(), None);
+    assert_eq!(client.ended_as(), None);
 }
 
 #[test]
 fn who_has_left_is_not_reported_again() {
     let (mut client, link) = Client::socket(V4);
-    assert_eq!(client.says(link, "41"), Some(Event::Leave(id())));
+    client.leaves(link, "41", &Presence::main(id()));
     client.session.close_link(link, CloseReason::ClientClosed);
-    assert_eq!(
-        client.session.take_ending(),
-        Some((CloseReason::ClientClosed, None))
-    );
+    assert_eq!(client.ended_as(), Some((CloseReason::ClientClosed, vec![])));
 }
 
 #[test]
@@ -95,7 +92,7 @@ fn a_kick_is_no_packet_to_who_is_no_peer() {
     assert_eq!(client.hears(link), [farewell(CloseReason::Kicked)]);
 
     let (mut client, link) = Client::socket(V4);
-    client.says(link, "41");
+    client.leaves(link, "41", &Presence::main(id()));
     client.session.close(CloseReason::Kicked);
     assert_eq!(client.hears(link), [farewell(CloseReason::Kicked)]);
 }
@@ -157,7 +154,9 @@ fn who_does_not_take_his_mail_is_let_go() {
     ];
     for packet in packets {
         let mut client = Client::polling_with(V3, false, limits());
-        client.session.accept(Presence::main(id()));
+        client
+            .session
+            .accept(Presence::main(id()), Identity::anonymous());
         let mut count = 0;
         while client.ending().is_none() {
             packet(&mut client);
@@ -175,7 +174,9 @@ fn a_full_outbox_is_the_senders_to_report() {
         ..Limits::default()
     };
     let (mut client, link) = Client::socket_with(V3, false, limits);
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     client.hears(link);
     let signal = Signal::new("N", None, &"x".repeat(400)).unwrap();
     assert!(!client.session.is_congested(link));

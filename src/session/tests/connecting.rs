@@ -18,7 +18,9 @@ fn event_of<'a>(sender: PeerId, ack: Option<&'a str>, data: &'a str) -> Event<'a
 #[test]
 fn revision_3_is_let_in_unasked() {
     let mut client = Client::polling_with(V3, false, Limits::default());
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(
         text(client.session.first_answer(false)),
         format!(
@@ -26,7 +28,9 @@ fn revision_3_is_let_in_unasked() {
         )
     );
     let (mut client, link) = Client::socket_with(V3, false, Limits::default());
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     let open =
         format!(r#"0{{"sid":"{SID}","upgrades":[],"pingInterval":25000,"pingTimeout":20000}}"#);
     assert_eq!(client.hears(link), [&*open, "40"]);
@@ -46,7 +50,9 @@ fn revision_4_asks_to_be_let_in() {
     assert_eq!(client.answer(ticket), None);
     assert_eq!(client.posts("40"), Some(CONNECT));
     assert_eq!(client.session.peer(), None, "not until it is accepted");
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(client.session.peer(), Some(id()));
     let connected = r#"40{"sid":"v9uLaHT8O3Ftv6nyAAAK"}"#;
     assert_eq!(client.answer(ticket).unwrap(), connected);
@@ -59,7 +65,9 @@ fn revision_4_asks_to_be_let_in() {
         )]
     );
     assert_eq!(client.says(link, "40"), Some(CONNECT));
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(client.hears(link), [connected]);
 }
 
@@ -68,7 +76,9 @@ fn plain_json_is_told_who_it_is() {
     let open = |limits: &_, now| Session::json(limits, now).0;
     let mut client = Client::new(open, Limits::default());
     assert!(client.hears(Link::FIRST).is_empty());
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(
         client.hears(Link::FIRST),
         [
@@ -132,7 +142,9 @@ fn a_namespace_that_does_not_exist_is_refused() {
     );
     assert_eq!(client.due(), Some(seconds(10)), "still to connect");
     assert_eq!(client.says(link, "40"), Some(CONNECT));
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(client.says(link, r#"42/nope,["message",{}]"#), None);
     assert_eq!(client.ending(), Some(CloseReason::ProtocolError));
 }
@@ -145,7 +157,7 @@ fn in_two(revision: Revision) -> (Client, Link, Presence) {
         id: "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap(),
         namespace: Some("/news".into()),
     };
-    client.session.accept(news.clone());
+    client.session.accept(news.clone(), Identity::anonymous());
     (client, link, news)
 }
 
@@ -177,7 +189,7 @@ fn a_client_is_another_peer_in_each_namespace() {
             });
             assert_eq!(client.says(link, packet), Some(expected));
         }
-        assert_eq!(client.says(link, "41/news,"), Some(Event::Leave(news.id)));
+        client.leaves(link, "41/news,", &news);
         assert_eq!(client.says(link, "41/news,"), None);
         assert_eq!(client.session.peer(), Some(id()));
         assert_eq!(client.says(link, "40/news,"), Some(asks("/news")));
@@ -233,7 +245,7 @@ fn an_event_before_connect_ends_revision_4() {
 #[test]
 fn an_event_after_leaving_is_nobodys_in_revision_3() {
     let (mut client, link) = Client::socket(V3);
-    assert_eq!(client.says(link, "41"), Some(Event::Leave(id())));
+    client.leaves(link, "41", &Presence::main(id()));
     assert_eq!(client.says(link, r#"42["message",{}]"#), None);
     assert_eq!(client.ending(), None);
     assert!(client.hears(link).is_empty());
@@ -243,19 +255,21 @@ fn an_event_after_leaving_is_nobodys_in_revision_3() {
 fn who_leaves_may_come_back_as_another() {
     for revision in [V3, V4] {
         let (mut client, link) = Client::socket(revision);
-        assert_eq!(client.says(link, "41"), Some(Event::Leave(id())));
+        client.leaves(link, "41", &Presence::main(id()));
         assert_eq!(client.session.peer(), None);
         assert_eq!(client.says(link, "41"), None, "left already");
         assert_eq!(client.ending(), None);
 
         assert_eq!(client.says(link, "40"), Some(CONNECT));
         let other: PeerId = "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap();
-        client.session.accept(Presence::main(other));
+        client
+            .session
+            .accept(Presence::main(other), Identity::anonymous());
         assert_eq!(client.session.peer(), Some(other));
         assert_eq!(client.hears(link).len(), 1);
         let said = event_of(other, None, "[1]");
         assert_eq!(client.says(link, "42[1]"), Some(said));
-        assert_eq!(client.says(link, "41"), Some(Event::Leave(other)));
+        client.leaves(link, "41", &Presence::main(other));
     }
 }
 
@@ -317,10 +331,9 @@ fn nobody_becomes_a_peer_after_the_end() {
     let mut client = Client::polling_with(V4, false, Limits::default());
     assert_eq!(client.posts("40"), Some(CONNECT));
     client.session.close(CloseReason::Kicked);
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(client.session.peer(), None);
-    assert_eq!(
-        client.session.take_ending(),
-        Some((CloseReason::Kicked, None))
-    );
+    assert_eq!(client.ended_as(), Some((CloseReason::Kicked, vec![])));
 }

@@ -43,7 +43,11 @@ fn a_step_of_its_own_wakes_the_carrier() {
         |client, _| client.session.push_signal(&signal()),
         |client, link| assert_eq!(client.says(link, "2"), None),
         |client, _| client.session.close(CloseReason::Kicked),
-        |client, _| client.session.accept(Presence::main(id())),
+        |client, _| {
+            client
+                .session
+                .accept(Presence::main(id()), Identity::anonymous())
+        },
     ];
     for (nth, step) in steps.into_iter().enumerate() {
         let (mut client, link) = Client::socket(V3);

@@ -154,9 +154,11 @@ fn who_has_connected_in_time_is_not_asked_again() {
     let (mut client, link) = Client::socket_with(V4, false, Limits::default());
     client.at(just_before(10));
     assert_eq!(client.says(link, "40"), Some(CONNECT));
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     assert_eq!(client.due(), Some(seconds(25)));
-    assert_eq!(client.says(link, "41"), Some(Event::Leave(id())));
+    client.leaves(link, "41", &Presence::main(id()));
     assert_eq!(client.due(), Some(seconds(25)));
 }
 

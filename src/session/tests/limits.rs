@@ -14,7 +14,9 @@ fn rated() -> Limits {
 /// A websocket client that has to keep to a rate.
 fn socket(revision: Revision) -> (Client, Link) {
     let (mut client, link) = Client::socket_with(revision, false, rated());
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     client.hears(link);
     (client.settled(), link)
 }

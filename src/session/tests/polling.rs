@@ -134,7 +134,9 @@ fn the_last_answer_takes_all_there_is() {
         ..Limits::default()
     };
     let mut client = Client::polling_with(V4, false, limits);
-    client.session.accept(Presence::main(id()));
+    client
+        .session
+        .accept(Presence::main(id()), Identity::anonymous());
     while client.session.outbox.cost() > 0 {
         client.session.first_answer(false);
     }

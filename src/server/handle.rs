@@ -1,0 +1,247 @@
+//! What the application can see and do: rooms, the peers in them, and who has to go.
+
+use std::fmt;
+
+use super::membership::Held;
+use super::{Peer, PeerData};
+use crate::broker::{BrokerError, Delivery};
+use crate::ending::CloseReason;
+use crate::id::{PeerId, RoomId};
+use crate::session::Presence;
+use crate::signal::Signal;
+use crate::wire::notice;
+
+/// Why a peer was not put into a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// No peer of that id is connected to `/`.
+    NoSuchPeer,
+    /// It is not in the room that it was to be moved from.
+    NotInRoom,
+    /// It is in as many rooms as a peer may be in:
+    /// [`max_rooms_per_peer`](crate::Limits::max_rooms_per_peer).
+    TooManyRooms,
+    /// The room takes no more peers: [`max_peers_per_room`](crate::Limits::max_peers_per_room), or
+    /// the [`capacity`](crate::Policy::capacity) that a policy gives it.
+    RoomFull,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchPeer => "no peer of that id is connected",
+            Self::NotInRoom => "the peer is not in the room that it was to leave",
+            Self::TooManyRooms => "the peer is in too many rooms",
+            Self::RoomFull => "the room is full",
+        })
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// Of the broker's reasons, those that can keep a peer out of a room.
+impl From<BrokerError> for JoinError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::RoomFull => Self::RoomFull,
+            _ => Self::NoSuchPeer,
+        }
+    }
+}
+
+/// Looking around. Lists are copies of one moment: what they show may have changed already.
+impl PeerData {
+    /// How many peers are connected. Clients that have not asked to connect yet do not count.
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.inner.broker.peer_count()
+    }
+
+    /// How many rooms have a member.
+    #[must_use]
+    pub fn room_count(&self) -> usize {
+        self.inner.broker.room_count()
+    }
+
+    /// The rooms that have a member, in no order.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        self.inner.broker.rooms()
+    }
+
+    /// The members of a room, oldest first; nobody, if there is no such room.
+    #[must_use]
+    pub fn members(&self, room: &RoomId) -> Vec<PeerId> {
+        self.inner.broker.members(room.as_str()).ids().collect()
+    }
+
+    /// The rooms that a peer is in, in no order.
+    #[must_use]
+    pub fn rooms_of(&self, peer: &PeerId) -> Vec<RoomId> {
+        self.inner.broker.rooms_of(peer)
+    }
+
+    /// Every peer that is connected to `/`, in no order.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let peers = self.inner.broker.peers().into_iter();
+        peers
+            .filter_map(|(id, client)| Peer::connected(self, &client, Presence::main(id)))
+            .collect()
+    }
+
+    /// The peer of that id, if it is connected to `/`.
+    ///
+    /// ```
+    /// use peer_data_server::{PeerData, PeerId};
+    ///
+    /// let server = PeerData::new();
+    /// let id: PeerId = "zVM8wOtnweVu5FYeAAAA".parse()?;
+    /// assert!(server.peer(&id).is_none());
+    /// # Ok::<(), peer_data_server::InvalidId>(())
+    /// ```
+    #[must_use]
+    pub fn peer(&self, id: &PeerId) -> Option<Peer> {
+        let client = self.inner.broker.mailbox(id)?;
+        Peer::connected(self, &client, Presence::main(*id))
+    }
+
+    /// The members of a room as peers, oldest first; nobody, if there is no such room.
+    #[must_use]
+    pub fn room_peers(&self, room: &RoomId) -> Vec<Peer> {
+        let members = self.inner.broker.members(room.as_str());
+        let members = members.iter();
+        members
+            .filter_map(|(id, client)| Peer::connected(self, client, Presence::main(id)))
+            .collect()
+    }
+}
+
+/// Speaking.
+impl PeerData {
+    /// Sends to one peer, whatever its rooms. Returns at once; a peer whose outbox is full is
+    /// disconnected, and named in the result.
+    pub fn to_peer(&self, to: &PeerId, signal: &Signal) -> Delivery {
+        let delivery = self.inner.broker.to_peer(to, signal);
+        self.close_slow(&delivery.full);
+        delivery
+    }
+
+    /// Sends to everybody in a room but `except`. Returns at once; peers whose outbox is full are
+    /// disconnected, and named in the result.
+    pub fn to_room(&self, room: &RoomId, except: Option<&PeerId>, signal: &Signal) -> Delivery {
+        let delivery = self.inner.broker.to_room(room, except, signal);
+        self.close_slow(&delivery.full);
+        delivery
+    }
+}
+
+/// Moving peers. Each returns once the change is made and everybody concerned has been told.
+impl PeerData {
+    /// Puts a peer into a room: the others there are told CONNECT with its id as the caller, as if
+    /// it had joined by itself, and will make it their offers. Does nothing if it is there already.
+    ///
+    /// The peer itself is not told; what it is to know, [`to_peer`](Self::to_peer) can say.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::RoomFull`]. Policies are
+    /// not asked to [`admit`](crate::Policy::admit) it: the application has decided.
+    ///
+    /// ```
+    /// use peer_data_server::{JoinError, PeerData, PeerId, RoomId};
+    ///
+    /// let server = PeerData::new();
+    /// let ann: PeerId = "zVM8wOtnweVu5FYeAAAA".parse()?;
+    /// let kitchen = RoomId::new("kitchen")?;
+    /// assert_eq!(server.join(&ann, &kitchen), Err(JoinError::NoSuchPeer));
+    /// # Ok::<(), peer_data_server::InvalidId>(())
+    /// ```
+    pub fn join(&self, peer: &PeerId, room: &RoomId) -> Result<(), JoinError> {
+        let client = self.inner.broker.mailbox(peer);
+        let client = client.ok_or(JoinError::NoSuchPeer)?;
+        let entered = {
+            let held = Held::new(&client);
+            if self.inner.broker.is_member(peer, room.as_str()) {
+                return Ok(());
+            }
+            self.enter(&held, peer, room, &notice::arrival(peer, room))?
+        };
+        self.close_slow(&entered.delivery.full);
+        Ok(())
+    }
+
+    /// Takes a peer out of a room; it stays connected. False if it is not there.
+    ///
+    /// The others are told that it has left, and it is told of each of them that they have, so that
+    /// both sides end their connections to each other.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn remove(&self, peer: &PeerId, room: &RoomId) -> bool {
+        let Some(client) = self.inner.broker.mailbox(peer) else {
+            return false;
+        };
+        let left = {
+            let held = Held::new(&client);
+            self.exit(&held, peer, room.as_str(), &notice::departure(peer, room))
+        };
+        let Some((others, mut told)) = left else {
+            return false;
+        };
+        told.full
+            .extend(self.tell_of_others(&client, peer, room, &others));
+        self.close_slow(&told.full);
+        true
+    }
+
+    /// Takes a peer out of one room and puts it into another, in one step: no other change of its
+    /// rooms comes between. Both rooms and the peer are told as by [`remove`](Self::remove) and
+    /// [`join`](Self::join). Nothing happens if both are the same room.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::NoSuchPeer`], [`JoinError::NotInRoom`], [`JoinError::TooManyRooms`]. Nothing is
+    /// changed then.
+    pub fn move_peer(&self, peer: &PeerId, from: &RoomId, to: &RoomId) -> Result<(), JoinError> {
+        let client = self.inner.broker.mailbox(peer);
+        let client = client.ok_or(JoinError::NoSuchPeer)?;
+        let (others, mut told) = {
+            let held = Held::new(&client);
+            self.shift(&held, peer, from, to)?
+        };
+        told.full
+            .extend(self.tell_of_others(&client, peer, from, &others));
+        self.close_slow(&told.full);
+        Ok(())
+    }
+
+    /// Empties a room, as if by [`remove`](Self::remove) for each member: each is told that each
+    /// other has left, and stays connected. Returns how many members there were.
+    ///
+    /// Who joins meanwhile may stay.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn close_room(&self, room: &RoomId) -> usize {
+        let members = self.inner.broker.members(room.as_str());
+        for id in members.ids() {
+            self.remove(&id, room);
+        }
+        members.len()
+    }
+}
+
+/// Showing the door.
+impl PeerData {
+    /// Disconnects a peer and tells its rooms. False if there is no such peer.
+    ///
+    /// Over a websocket, signals that wait for the peer are still sent, and a Socket.IO client is
+    /// told not to come back by itself; on long-polling, if a poll of it waits at this moment. If a
+    /// message of the peer is being dealt with at this moment, its rooms are told right after it.
+    #[allow(clippy::must_use_candidate)] // a change first, a report second
+    pub fn disconnect(&self, peer: &PeerId) -> bool {
+        let Some(peer) = self.inner.broker.mailbox(peer) else {
+            return false;
+        };
+        self.close(&peer, CloseReason::Kicked);
+        true
+    }
+}
