@@ -176,10 +176,10 @@ async fn a_flood_of_pings_is_answered_once(host: Host) {
     let mut bystanders = Bystanders::meet(&site).await;
     let mut exchange = open(&site, ENGINE).await;
     // All of them in one read, or few.
-    let pings: Vec<u8> = (0..10_000)
+    let flood: Vec<u8> = (0..10_000)
         .flat_map(|_| frame(0x89, &[0x80], b""))
         .collect();
-    exchange.write(&pings).await;
+    exchange.write(&flood).await;
     bystanders.talk().await;
     exchange.write(&frame(0x88, &[0x80], b"")).await;
     let (code, pongs) = farewell(&mut exchange).await;
