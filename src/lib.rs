@@ -13,6 +13,9 @@ mod broker;
 mod clock;
 mod ending;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod id;
 mod identity;
 mod limits;

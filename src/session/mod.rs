@@ -270,6 +270,12 @@ impl Session {
         self.state.transport()
     }
 
+    /// What waits for this client, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.cost()
+    }
+
     /// Makes the client a peer and tells it its id.
     pub(crate) fn accept(&mut self, presence: Presence, identity: Identity) {
         if self.is_closed() {
