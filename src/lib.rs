@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
+pub mod policy;
 mod server;
 mod session;
 mod signal;
@@ -36,7 +37,7 @@ pub use middleware::{
 };
 pub use server::{
     Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, JoinError, Lifecycle, LifecycleEvent,
-    Namespace, Peer, PeerData, Variable, Verdict, Wire,
+    Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
 };
 pub use session::Transport;
 pub use signal::{Arguments, Placeholder, Signal};

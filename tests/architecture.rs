@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["signal", "wire"],
     &["broker", "session"],
     &["server"],
-    &["actix", "middleware"],
+    &["actix", "middleware", "policy"],
     &["axum"],
 ];
 

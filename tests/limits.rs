@@ -321,7 +321,7 @@ async fn pings_count_like_messages(host: Host) {
             Frame::Pong(_) => {
                 peer.socket()
                     .send_message(Message::Ping(Vec::new().into()))
-                    .await
+                    .await;
             }
             other => panic!("{other:?}"),
         }

@@ -28,5 +28,19 @@ fn snippets_are_parts_of_their_examples() {
         );
         found += 1;
     }
-    assert_eq!(found, 4, "one for each way to mount it");
+    assert_eq!(
+        found, 5,
+        "one for each way to mount it, and one for who may"
+    );
+}
+
+#[test]
+fn every_variable_is_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README");
+    for variable in peer_data_server::Builder::VARIABLES {
+        assert!(readme.contains(variable.name), "{}", variable.name);
+        let setting = format!("`{}", variable.setting);
+        assert!(readme.contains(&setting), "{}", variable.setting);
+    }
 }

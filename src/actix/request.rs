@@ -13,15 +13,22 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_core::Stream;
 
 use super::socket::SocketBody;
-use crate::server::{PeerData, Task};
+use crate::server::{Opened, PeerData, Task};
 use crate::wire::intent::{Head, Mount, Upgrade};
 use crate::wire::reply::{Refusal, Reply};
 
 /// Does what a request wants. Dropped before that, it means that the client has cut it.
 pub(super) async fn answer(task: Task, mut payload: Payload) -> HttpResponse {
+    let task = match task {
+        Task::Later(later) => match later.await {
+            Opened::Answer(reply) => Task::Answer(reply),
+            Opened::Socket(socket) => Task::Socket(socket),
+        },
+        task => task,
+    };
     let reply = match task {
         // Said of paths only, and these were matched by the router.
-        Task::Elsewhere => Refusal::BadRequest.into(),
+        Task::Elsewhere | Task::Later(_) => Refusal::BadRequest.into(),
         Task::Answer(reply) => reply,
         Task::Poll(poll) => poll.await,
         Task::Post(post) => post.run(|cx| Pin::new(&mut payload).poll_next(cx)).await,

@@ -226,7 +226,7 @@ impl<M: Mailbox> Broker<M> {
     /// broker.attach(ben, Arc::new(Void))?;
     /// broker.join_within(&ann, &booth, 1)?;
     /// let refused = broker.join_within(&ben, &booth, 1);
-    /// assert_eq!(refused.unwrap_err(), BrokerError::RoomFull);
+    /// assert!(matches!(refused, Err(BrokerError::RoomFull)));
     /// assert!(broker.join_within(&ann, &booth, 1).is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -7,11 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 use http::Response;
 use http_body::Body;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::service::response;
-use crate::server::{PollFuture, Post};
+use super::upgrade::start;
+use crate::server::{Later, Opened, PollFuture, Post};
 use crate::wire::reply::Reply;
 
 pin_project! {
@@ -27,6 +29,7 @@ pin_project! {
     enum Kind<F> {
         Inner { #[pin] future: F },
         Answer { reply: Option<Reply> },
+        Later { #[pin] later: Later, upgrade: Option<OnUpgrade> },
         Poll { #[pin] poll: PollFuture },
         Post { #[pin] post: PostFuture },
     }
@@ -46,6 +49,12 @@ impl<F> ResponseFuture<F> {
     pub(super) fn answer(reply: Reply) -> Self {
         let reply = Some(reply);
         Self::new(Kind::Answer { reply })
+    }
+
+    /// `upgrade`: what the connection becomes if the answer is a websocket.
+    pub(super) fn later(later: Later, upgrade: OnUpgrade) -> Self {
+        let upgrade = Some(upgrade);
+        Self::new(Kind::Later { later, upgrade })
     }
 
     pub(super) fn poll(poll: PollFuture) -> Self {
@@ -98,6 +107,13 @@ where
                 // Polled again after it was ready: there is nothing more.
                 None => return Poll::Pending,
             },
+            KindProjection::Later { later, upgrade } => {
+                match (ready!(later.poll(cx)), upgrade.take()) {
+                    (Opened::Answer(reply), _) => reply,
+                    (Opened::Socket(socket), Some(upgrade)) => start(upgrade, socket),
+                    (Opened::Socket(_), None) => return Poll::Pending,
+                }
+            }
             KindProjection::Poll { poll } => ready!(poll.poll(cx)),
             KindProjection::Post { post } => ready!(post.poll(cx)),
         };

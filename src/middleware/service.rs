@@ -145,10 +145,14 @@ where
                 probe::note(request.extensions(), &self.server);
                 ResponseFuture::answer(reply)
             }
+            Task::Later(later) => ResponseFuture::later(later, hyper::upgrade::on(&mut request)),
             Task::Poll(poll) => ResponseFuture::poll(poll),
             Task::Post(post) => ResponseFuture::post(post, request.into_body()),
             // What is left of the request goes here: it would pin its connection's read buffer.
-            Task::Socket(socket) => ResponseFuture::answer(upgrade::start(&mut request, socket)),
+            Task::Socket(socket) => {
+                let upgrade = hyper::upgrade::on(&mut request);
+                ResponseFuture::answer(upgrade::start(upgrade, socket))
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a request to a websocket: whether it can be one, the answer, and the connection behind it.
 
 use http::{Request, Version};
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -29,12 +29,11 @@ fn is_extended_connect<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers 101, or 200 to a CONNECT, and spawns the task that pumps the connection once it is upgraded.
-pub(super) fn start<B>(request: &mut Request<B>, socket: SocketTask) -> Reply {
+pub(super) fn start(upgrade: OnUpgrade, socket: SocketTask) -> Reply {
     let Ok(runtime) = Handle::try_current() else {
         return unavailable();
     };
     let reply = socket.handshake.reply();
-    let upgrade = hyper::upgrade::on(request);
     runtime.spawn(async move {
         // An error means that the client is gone, or that the stack offers no upgrades.
         if let Ok(upgraded) = upgrade.await {

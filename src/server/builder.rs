@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::bounds;
 use super::custom::CustomHook;
 use super::edge::{Edge, EdgeSettings};
-use super::{AppEvent, CustomEvent, Dialect, Hello, Namespace, Peer, PeerData, Settings, Verdict};
+use super::policy::Policies;
+use super::{
+    AppEvent, CustomEvent, Dialect, Hello, Keep, Namespace, Peer, PeerData, Settings, Verdict,
+};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::wire::intent::{Paths, is_under};
@@ -41,6 +44,7 @@ pub struct Builder {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    pub(super) policies: Policies,
     main: Namespace,
     others: Vec<Namespace>,
     dialect: Dialect,
@@ -59,6 +63,7 @@ impl Default for Builder {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            policies: Policies::default(),
             main: Namespace::new("/"),
             others: Vec::new(),
             dialect: Dialect::default(),
@@ -235,9 +240,8 @@ impl Builder {
             return Err(Error::new("namespace", format!("{name:?} {problem}")));
         }
         Ok(Settings {
-            keep_handshakes: namespaces
-                .iter()
-                .any(|namespace| namespace.on_connect.is_some()),
+            keep_handshakes: keep_handshakes(&namespaces, &self.policies),
+            policies: self.policies,
             namespaces,
             dialect: self.dialect,
             paths,
@@ -262,10 +266,23 @@ impl Default for Settings {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
-            keep_handshakes: false,
+            policies: Policies::default(),
+            keep_handshakes: Keep::Never,
             namespaces: vec![Namespace::new("/")],
             dialect: Dialect::default(),
         }
+    }
+}
+
+fn keep_handshakes(namespaces: &[Namespace], policies: &Policies) -> Keep {
+    let told = namespaces
+        .iter()
+        .any(|namespace| namespace.on_connect.is_some());
+    match (told, policies.authorizes()) {
+        (false, false) => Keep::Never,
+        // Another namespace may be asked for at any time.
+        (false, true) if namespaces.len() == 1 => Keep::UntilConnected,
+        _ => Keep::Always,
     }
 }
 

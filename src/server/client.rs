@@ -1,9 +1,9 @@
 //! One client of this server: its session, and the mailbox that the broker knows.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
+use std::{fmt, mem};
 
 use tokio::sync::Mutex as TurnLock;
 
@@ -14,19 +14,40 @@ use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::clock;
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::id::SessionId;
+use crate::identity::Identity;
 use crate::session::{Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
 
 /// What a client comes with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Arrival {
     /// The request that opened the session, if a hook wants to know of it.
-    pub(super) handshake: Option<Box<Handshake>>,
+    pub(super) handshake: Option<Arc<Handshake>>,
     /// Where it comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
     pub(super) seat: Option<Seat>,
+    /// What the application says, where it has been asked already.
+    pub(super) verdict: Result<Identity, Refused>,
+}
+
+impl Arrival {
+    pub(super) fn take_verdict(&mut self) -> Result<Identity, Refused> {
+        mem::replace(&mut self.verdict, Ok(Identity::anonymous()))
+    }
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self {
+            handshake: None,
+            address: None,
+            seat: None,
+            verdict: Ok(Identity::anonymous()),
+        }
+    }
 }
 
 /// A client, connected as a peer or not yet.
@@ -34,8 +55,8 @@ pub(crate) struct Client {
     pub(super) sid: SessionId,
     pub(super) wire: Wire,
     pub(super) slot: Slot,
-    /// The request that opened the session, if a hook wants to know of it.
-    pub(super) handshake: Option<Box<Handshake>>,
+    /// The request that opened the session, for as long as a hook may want to know of it.
+    handshake: Mutex<Option<Arc<Handshake>>>,
     /// Where the client comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
@@ -54,12 +75,13 @@ impl Client {
             handshake,
             address,
             seat,
+            ..
         } = arrival;
         Arc::new(Self {
             sid,
             wire: session.wire(),
             slot: Slot::none(),
-            handshake,
+            handshake: Mutex::new(handshake),
             address,
             since: clock::now(),
             seat: Mutex::new(seat),
@@ -67,6 +89,16 @@ impl Client {
             membership: Mutex::default(),
             turn: Arc::default(),
         })
+    }
+
+    /// The request that opened the session, if it is still there.
+    pub(super) fn handshake(&self) -> Option<Arc<Handshake>> {
+        lock(&self.handshake).clone()
+    }
+
+    /// Gives the memory back that the request takes: no hook will ask for it again.
+    pub(super) fn forget_handshake(&self) {
+        lock(&self.handshake).take();
     }
 
     /// The client has become a peer: others may begin their handshakes.
@@ -140,7 +172,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("wire", &self.wire)
-            .field("handshake", &self.handshake)
             .finish_non_exhaustive()
     }
 }

@@ -12,10 +12,13 @@ use tokio::time::Sleep;
 
 use super::PeerData;
 use super::batch::Batch;
-use super::client::Client;
+use super::client::{Arrival, Client};
+use super::dispatch::Waits;
 use crate::clock;
 use crate::ending::CloseReason;
-use crate::session::{Charged, Link, Transmit};
+use crate::error::Refused;
+use crate::id::SessionId;
+use crate::session::{Charged, Link, Session, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
@@ -33,16 +36,23 @@ pub(crate) struct Connection {
     /// What to say last, where the session's reason does not tell.
     farewell: Option<Bytes>,
     said_goodbye: bool,
-    /// Bytes that came while somebody else acted for this client, and the wait for its end.
+    /// Bytes that cannot be dealt with yet, at most one read, and what they wait for.
     stash: Vec<u8>,
-    turn: Option<Turn>,
+    waiting: Option<Waiting>,
     /// The client has said too much: when it is read again.
     pause: Option<Pin<Box<Sleep>>>,
     /// The session knows that this socket takes nothing.
     blocked: bool,
 }
 
-type Turn = Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>;
+enum Waiting {
+    /// Somebody else acts for this client.
+    Turn(Pin<Box<dyn Future<Output = Turn> + Send>>),
+    /// The application decides about what the client has asked for.
+    Hook(Waits, Turn),
+}
+
+type Turn = OwnedMutexGuard<()>;
 
 impl Connection {
     pub(super) fn new(server: PeerData, peer: Arc<Client>, link: Link) -> Self {
@@ -55,71 +65,104 @@ impl Connection {
             farewell: None,
             said_goodbye: false,
             stash: Vec::new(),
-            turn: None,
+            waiting: None,
             pause: None,
             blocked: false,
         }
     }
 
+    /// One that tells its client why it may not have it, and is over.
+    pub(super) fn refused(server: &PeerData, refused: &Refused) -> Option<Self> {
+        let now = clock::now();
+        let (session, link) = Session::json(&server.inner.settings.limits, now);
+        // Registered nowhere: nobody will hear of it.
+        let client = Client::new(SessionId::random().ok()?, session, Arrival::default());
+        client.close(CloseReason::Kicked);
+        let mut connection = Self::new(server.clone(), client, link);
+        let code = CloseCode::from(refused.close_code());
+        connection.farewell = Some(frame::close(Some(code), refused.message()));
+        Some(connection)
+    }
+
     /// Takes what the client sent. The bytes are unmasked in place.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
-        let peer = Arc::clone(&self.peer);
-        let Ok(turn) = peer.turn.try_lock() else {
-            self.stash = bytes.to_vec();
-            self.turn = Some(Box::pin(Arc::clone(&peer.turn).lock_owned()));
+        if let Ok(turn) = Arc::clone(&self.peer.turn).try_lock_owned() {
+            return self.act_in(turn, bytes, now);
+        }
+        self.stash = bytes.to_vec();
+        let turn = Arc::clone(&self.peer.turn).lock_owned();
+        self.waiting = Some(Waiting::Turn(Box::pin(turn)));
+    }
+
+    /// Acts on those bytes; what has to wait keeps the turn.
+    fn act_in(&mut self, turn: Turn, bytes: &mut [u8], now: Instant) {
+        if let Some(hook) = self.act(bytes, now) {
+            self.waiting = Some(Waiting::Hook(hook, turn));
             return;
-        };
-        self.act(bytes, now);
+        }
         drop(turn);
-        self.server.settle(&peer);
+        self.server.settle(&self.peer);
     }
 
     /// Whether the client may be read. Not while it does not take its own mail, nor while it has
     /// said too much.
     pub(crate) fn wants_read(&self) -> bool {
-        self.turn.is_none()
+        self.waiting.is_none()
             && self.pause.is_none()
             && !self.peer.with(|session| session.is_congested(self.link))
     }
 
-    /// Goes on with stashed bytes once nobody else acts for this client, or with reading once its
-    /// pause is over.
-    pub(crate) fn poll_wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let Some(turn) = &mut self.turn else {
-            let Some(pause) = &mut self.pause else {
-                return Poll::Pending;
-            };
-            ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-            return Poll::Ready(());
+    /// Goes on with stashed bytes once there is nothing to wait for, or with reading once a pause is
+    /// over.
+    pub(crate) fn poll_waiting(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let turn = match self.waiting.take() {
+            None => {
+                let Some(pause) = &mut self.pause else {
+                    return Poll::Pending;
+                };
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+                return Poll::Ready(());
+            }
+            Some(Waiting::Turn(mut wait)) => {
+                let Poll::Ready(turn) = wait.as_mut().poll(cx) else {
+                    self.waiting = Some(Waiting::Turn(wait));
+                    return Poll::Pending;
+                };
+                turn
+            }
+            Some(Waiting::Hook(mut hook, turn)) => {
+                if hook.as_mut().poll(cx).is_pending() {
+                    self.waiting = Some(Waiting::Hook(hook, turn));
+                    return Poll::Pending;
+                }
+                turn
+            }
         };
-        let Poll::Ready(turn) = turn.as_mut().poll(cx) else {
-            return Poll::Pending;
-        };
-        self.turn = None;
         let mut bytes = mem::take(&mut self.stash);
-        self.act(&mut bytes, now);
-        drop(turn);
-        self.server.settle(&self.peer);
+        self.act_in(turn, &mut bytes, now);
         Poll::Ready(())
     }
 
-    fn act(&mut self, bytes: &mut [u8], now: Instant) {
+    /// Acts on the bytes until there is something to wait for; what comes after that is stashed.
+    fn act(&mut self, bytes: &mut [u8], now: Instant) -> Option<Waits> {
         let length = bytes.len();
-        let events = self.act_on_all(bytes, now);
-        if !self.server.inner.settings.limits.has_rates() {
-            return;
+        let (events, waits) = self.act_on_all(bytes, now);
+        if self.server.inner.settings.limits.has_rates() {
+            // What is stashed will be charged when its time comes.
+            let length = length.saturating_sub(self.stash.len());
+            let charged = self
+                .peer
+                .with(|session| session.charge(events, length, now));
+            if let Charged::Pause(pause) = charged {
+                self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+            }
         }
-        let charged = self
-            .peer
-            .with(|session| session.charge(events, length, now));
-        if let Charged::Pause(pause) = charged {
-            self.pause = Some(Box::pin(tokio::time::sleep(pause)));
-        }
+        waits
     }
 
-    /// Acts on each message; how many there were.
-    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> usize {
+    /// Acts on each message; how many there were, and what to wait for.
+    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> (usize, Option<Waits>) {
         let settings = &self.server.inner.settings;
         let limits = FrameLimits {
             max_message: settings.limits.max_message,
@@ -131,7 +174,7 @@ impl Connection {
             let message = self.assembler.next(&mut bytes, limits);
             events += 1;
             let event = match message {
-                Ok(None) => return events - 1,
+                Ok(None) => return (events - 1, None),
                 Ok(Some(Message::Text(text))) => self
                     .peer
                     .with(|session| session.handle_text(self.link, text, now)),
@@ -153,7 +196,7 @@ impl Connection {
                 Ok(Some(Message::Close(code))) => {
                     self.farewell = Some(frame::close(code, ""));
                     self.close(CloseReason::ClientClosed);
-                    return events;
+                    return (events, None);
                 }
                 Err(error) => {
                     self.farewell = Some(frame::close(Some(error.close_code()), ""));
@@ -161,11 +204,13 @@ impl Connection {
                         FrameError::TooLarge => CloseReason::MessageTooLarge,
                         _ => CloseReason::ProtocolError,
                     });
-                    return events;
+                    return (events, None);
                 }
             };
-            if let Some(event) = event {
-                self.server.handle(&self.peer, event);
+            let waits = event.and_then(|event| self.server.handle(&self.peer, event));
+            if waits.is_some() {
+                self.stash = bytes.to_vec();
+                return (events, waits);
             }
         }
     }
@@ -177,9 +222,9 @@ impl Connection {
 
     /// The socket has ended or broken, or this side is about to end it.
     pub(crate) fn lost(&mut self) {
-        // The wait for the turn may have been granted already: given up first, or nobody could
-        // report the end.
-        self.turn = None;
+        // The turn may be in hand, or granted already: given up first, or nobody could report the
+        // end.
+        self.waiting = None;
         self.pause = None;
         self.stash = Vec::new();
         self.close(CloseReason::TransportLost);

@@ -1,28 +1,32 @@
 //! From what a client asks for to what its room hears.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::client::Client;
+use super::connect::room_of;
 use super::custom::{CustomEvent, Verdict};
 use super::membership::Held;
 use super::namespace::TooLarge;
-use super::{Dialect, Handshake, Hello, JoinError, Peer, PeerData};
+use super::policy::Relay;
+use super::{Dialect, JoinError, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Undelivered};
 use crate::ending::CloseReason;
-use crate::error::Code;
+use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId, SessionId};
-use crate::identity::Identity;
 use crate::session::{Event, Incoming, Presence, Wire};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Revision};
-use crate::wire::envelope::{self, Broken, Called, Envelope, Flaw, Kind};
+use crate::wire::envelope::{self, Broken, Called, Envelope, Flaw, Kind, Named};
 use crate::wire::{notice, reference, socket};
 
+const NOT_RELAYED: &str = "the application refused this event";
+
 /// What a good event came to.
-struct Done {
+pub(super) struct Done {
     delivered: usize,
     /// Those who were in the room before: for CONNECT only.
     peers: Option<Vec<PeerId>>,
@@ -37,28 +41,32 @@ impl Done {
     }
 }
 
+/// What is left of an event that waits for the application: nothing else of the same client is to
+/// be acted on before it is done. It may be dropped once the client is gone.
+pub(super) type Waits = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl PeerData {
     /// Acts on one event of a client.
-    pub(super) fn handle(&self, client: &Arc<Client>, event: Event<'_>) {
+    #[must_use]
+    pub(super) fn handle(&self, client: &Arc<Client>, event: Event<'_>) -> Option<Waits> {
         match event {
-            Event::Connect { namespace, auth } => self.connect(client, namespace, auth),
+            Event::Connect { namespace, auth } => return self.connect(client, namespace, auth),
             Event::Leave(left) => {
                 let slow = self.leave(client, left);
                 self.close_slow(&slow);
             }
-            Event::Packet(incoming) => self.packet(client, incoming),
+            Event::Packet(incoming) => return self.packet(client, incoming),
             Event::Json { sender, text } => {
-                let outcome = if self.inner.settings.dialect == Dialect::Signaling {
+                let read = if self.inner.settings.dialect == Dialect::Signaling {
                     envelope::read_event(text)
-                        .and_then(|envelope| self.signal(client, &sender, &envelope, Vec::new()))
                 } else {
                     Err(Flaw {
                         code: Code::Refused,
-                        message: "there is no signaling on this server",
+                        message: "there is no signaling on this server".into(),
                         room: None,
                     })
                 };
-                Self::answer(client, &sender, None, &outcome);
+                return self.message(client, &sender, None, read, Vec::new());
             }
             Event::TooLarge {
                 sender,
@@ -71,97 +79,48 @@ impl PeerData {
                 client.with(|session| session.push_binary(Bytes::copy_from_slice(&data)));
             }
         }
+        None
     }
 
-    /// Makes a client a peer whose wire does not wait to be asked.
-    pub(super) fn connect_unasked(&self, client: &Arc<Client>) {
-        if self.inner.settings.dialect != Dialect::EngineEcho {
-            self.connect(client, socket::Namespace::MAIN, None);
-        }
-    }
-
-    /// Makes a client a peer, if it asks for a namespace that there is.
-    pub(super) fn connect(
-        &self,
-        client: &Arc<Client>,
-        wanted: socket::Namespace<'_>,
-        auth: Option<&str>,
-    ) {
-        let settings = &self.inner.settings;
-        let name = (!wanted.is_main()).then(|| wanted.name());
-        let Some(namespace) = settings.namespace(name) else {
-            let message = "there is no such namespace";
-            self.announce_refused(client, None, None, Code::Refused, message);
-            return client.with(|session| session.reject(wanted));
-        };
-        let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
-        let id = if exposed && name.is_none() {
-            Ok(client.sid.exposed())
-        } else {
-            PeerId::random()
-        };
-        let Ok(id) = id else {
-            return client.close(CloseReason::ProtocolError);
-        };
-        let presence = Presence {
-            id,
-            namespace: name.map(|_| Arc::clone(&namespace.name)),
-        };
-        let Some(peer) = self.attach(client, presence, Identity::anonymous()) else {
-            return;
-        };
-        if let Some(hook) = &namespace.on_connect {
-            let unknown = Handshake::default();
-            let handshake = client.handshake.as_deref().unwrap_or(&unknown);
-            hook(&peer, &Hello { handshake, auth });
-        }
-    }
-
-    fn packet(&self, client: &Arc<Client>, incoming: Incoming<'_>) {
+    fn packet(&self, client: &Arc<Client>, incoming: Incoming<'_>) -> Option<Waits> {
         let Incoming {
             sender,
             ack,
             data,
             attachments,
         } = incoming;
-        if !self.has_signaling(&sender) {
-            return match envelope::read_named(&data) {
-                Ok(event) => {
-                    let ack = ack.as_deref();
-                    self.application_event(client, &sender, &event, ack, Ok(attachments));
-                }
-                Err(Broken) => client.close(CloseReason::ProtocolError),
-            };
-        }
-        let own = sender.id;
-        let Ok(called) = envelope::read_packet(&data, attachments.as_ref().map(Vec::len)) else {
-            // Not an array with a name: not the protocol.
-            return client.close(CloseReason::ProtocolError);
+        let ack = ack.as_deref();
+        let called = if self.has_signaling(&sender) {
+            envelope::read_packet(&data, attachments.as_ref().map(Vec::len))
+        } else {
+            envelope::read_named(&data).map(Called::Other)
         };
         match called {
-            Called::Message(read) => {
+            Ok(Called::Message(read)) => {
                 let attachments = attachments.unwrap_or_default();
                 if self.inner.settings.reference_compat {
-                    self.echo(client, &own, &read, &attachments);
+                    self.echo(client, &sender.id, &read, &attachments);
                 }
-                let outcome =
-                    read.and_then(|envelope| self.signal(client, &own, &envelope, attachments));
-                Self::answer(client, &own, ack.as_deref(), &outcome);
+                return self.message(client, &sender.id, ack, read, attachments);
             }
-            Called::Other(event)
-                if self.inner.settings.reference_compat && event.name == "ipaddr" =>
-            {
+            Ok(Called::Other(event)) if self.is_asked_for_addresses(&sender, &event) => {
                 client.with(|session| {
                     for packet in reference::addresses() {
                         session.push(packet);
                     }
                 });
             }
-            Called::Other(event) => {
-                let ack = ack.as_deref();
+            Ok(Called::Other(event)) => {
                 self.application_event(client, &sender, &event, ack, Ok(attachments));
             }
+            // Not an array with a name: not the protocol.
+            Err(Broken) => client.close(CloseReason::ProtocolError),
         }
+        None
+    }
+
+    fn is_asked_for_addresses(&self, sender: &Presence, event: &Named<'_>) -> bool {
+        self.inner.settings.reference_compat && self.has_signaling(sender) && event.name == "ipaddr"
     }
 
     fn has_signaling(&self, sender: &Presence) -> bool {
@@ -211,6 +170,31 @@ impl PeerData {
         }
     }
 
+    /// Acts on one signaling event, and tells its sender what became of it.
+    fn message(
+        &self,
+        client: &Arc<Client>,
+        own: &PeerId,
+        ack: Option<&str>,
+        read: Result<Envelope<'_>, Flaw<'_>>,
+        attachments: Vec<Bytes>,
+    ) -> Option<Waits> {
+        let outcome = match read {
+            Ok(event)
+                if *event.kind() == Kind::Connect && self.inner.settings.policies.admits() =>
+            {
+                match self.admit(client, own, ack, &event, attachments) {
+                    Ok(waits) => return Some(waits),
+                    Err(flaw) => Err(flaw),
+                }
+            }
+            Ok(event) => self.signal(client, own, &event, attachments),
+            Err(flaw) => Err(flaw),
+        };
+        Self::answer(client, own, ack, &outcome);
+        None
+    }
+
     /// Carries one signaling event to those whom it is for.
     fn signal<'a>(
         &self,
@@ -231,7 +215,8 @@ impl PeerData {
         match envelope.kind() {
             Kind::Connect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                self.join_by(client, own, envelope, &signal)
+                let joined = self.join_by(client, own, &room_of(envelope)?, &signal);
+                joined.map_err(|(code, message)| envelope.flaw(code, message))
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
@@ -240,52 +225,54 @@ impl PeerData {
                 Ok(self.sent(&told))
             }
             Kind::Offer | Kind::Answer | Kind::Candidate => {
-                let receiver =
+                let (callee, receiver) =
                     self.receiver(own, envelope)
                         .map_err(|refusal| match refusal {
                             Unroutable::Oneself => envelope
                                 .flaw(Code::Refused, "an event cannot be addressed to oneself"),
                             Unroutable::Broker(error) => refuse(error),
                         })?;
+                if self.judge(client, own, envelope, Some(callee))? == Verdict::Drop {
+                    return Ok(Done::delivered(0));
+                }
                 let signal = envelope.splice(own, attachments, max)?;
                 Ok(Done::delivered(self.deliver_to(&receiver, &signal)))
             }
             Kind::Custom(kind) => {
                 let signal = envelope.splice(own, attachments, max)?;
-                match self.judge(client, own, kind, envelope.room(), &signal) {
+                match self.judge_custom(client, own, kind, envelope.room(), &signal) {
                     Verdict::Relay => {
                         let audience = broker.audience(own, envelope.room()).map_err(refuse)?;
+                        if self.judge(client, own, envelope, None)? == Verdict::Drop {
+                            return Ok(Done::delivered(0));
+                        }
                         Ok(self.sent(&audience.deliver(Some(own), &signal)))
                     }
                     Verdict::Drop => Ok(Done::delivered(0)),
-                    Verdict::Refuse(code) => {
-                        Err(envelope.flaw(code, "the application refused this event"))
-                    }
+                    Verdict::Refuse(code) => Err(envelope.flaw(code, NOT_RELAYED)),
                 }
             }
         }
     }
 
-    fn join_by<'a>(
+    /// Puts a peer into a room and tells the others there; or why not.
+    pub(super) fn join_by(
         &self,
         client: &Arc<Client>,
         own: &PeerId,
-        envelope: &Envelope<'a>,
+        room: &RoomId,
         signal: &Signal,
-    ) -> Result<Done, Flaw<'a>> {
-        // Length-checked with the envelope.
-        let entered = RoomId::new(envelope.room())
-            .map_err(|_| JoinError::NoSuchPeer)
-            .and_then(|room| self.enter(&Held::new(client), own, &room, signal));
+    ) -> Result<Done, (Code, &'static str)> {
+        let entered = self.enter(&Held::new(client), own, room, signal);
         let entered = entered.map_err(|error| {
             let (code, message) = match error {
                 JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),
                 JoinError::RoomFull => (Code::RoomFull, "the room is full"),
                 _ => (Code::Refused, "you cannot join that room"),
             };
-            let presence = Some(Presence::main(*own));
-            self.announce_refused(client, presence, Some(envelope.room()), code, message);
-            envelope.flaw(code, message)
+            let why = Refused::new(code, message);
+            self.announce_refused(client, Some(Presence::main(*own)), Some(room), &why);
+            (code, message)
         })?;
         let done = self.sent(&entered.delivery);
         Ok(Done {
@@ -294,7 +281,8 @@ impl PeerData {
         })
     }
 
-    fn judge(
+    /// The application's say on an event of a type of its own.
+    fn judge_custom(
         &self,
         client: &Arc<Client>,
         own: &PeerId,
@@ -315,28 +303,55 @@ impl PeerData {
         hook.judge(&peer, &event)
     }
 
+    /// The policies' say on an event that is about to be relayed.
+    fn judge<'a>(
+        &self,
+        client: &Arc<Client>,
+        own: &PeerId,
+        envelope: &Envelope<'a>,
+        callee: Option<PeerId>,
+    ) -> Result<Verdict, Flaw<'a>> {
+        let policies = &self.inner.settings.policies;
+        if !policies.relays() {
+            return Ok(Verdict::Relay);
+        }
+        let peer = Peer::new(self, client, Presence::main(*own));
+        let event = Relay {
+            kind: envelope.kind().name(),
+            room: envelope.room(),
+            caller: *own,
+            callee,
+            payload: envelope.payload(),
+        };
+        match policies.relay(&peer, &event) {
+            Verdict::Refuse(code) => Err(envelope.flaw(code, NOT_RELAYED)),
+            verdict => Ok(verdict),
+        }
+    }
+
     /// The one whom an OFFER, ANSWER or CANDIDATE is for.
-    fn receiver(&self, own: &PeerId, envelope: &Envelope<'_>) -> Result<Arc<Client>, Unroutable> {
+    fn receiver(
+        &self,
+        own: &PeerId,
+        envelope: &Envelope<'_>,
+    ) -> Result<(PeerId, Arc<Client>), Unroutable> {
         let callee = envelope.callee().unwrap_or_default();
         let broker = &self.inner.broker;
-        let to: Option<PeerId> = callee.parse().ok();
-        // A stranger to the room learns that first, whomever he asks for.
-        let routed = match &to {
-            Some(to) => broker.route(own, to, envelope.room()),
-            None => broker
-                .audience(own, envelope.room())
-                .and(Err(BrokerError::NoSuchPeer)),
+        let Ok(to) = callee.parse() else {
+            // A stranger to the room learns that first, whomever he asks for.
+            broker.audience(own, envelope.room())?;
+            return Err(BrokerError::NoSuchPeer.into());
         };
-        match (routed, to) {
-            (Ok(_), Some(to)) if to == *own => Err(Unroutable::Oneself),
-            (Err(BrokerError::NoSuchPeer), Some(to)) => {
+        let route = |to: PeerId| match broker.route(own, &to, envelope.room())? {
+            _ if to == *own => Err(Unroutable::Oneself),
+            receiver => Ok((to, receiver)),
+        };
+        match route(to) {
+            Err(Unroutable::Broker(BrokerError::NoSuchPeer)) => {
                 let alias = self.by_session_id(&to).ok_or(BrokerError::NoSuchPeer)?;
-                if alias == *own {
-                    return Err(Unroutable::Oneself);
-                }
-                Ok(broker.route(own, &alias, envelope.room())?)
+                route(alias)
             }
-            (routed, _) => Ok(routed?),
+            routed => routed,
         }
     }
 
@@ -366,19 +381,24 @@ impl PeerData {
     }
 
     /// Tells the sender what became of its event, as far as it asked.
-    fn answer(peer: &Client, own: &PeerId, ack: Option<&str>, outcome: &Result<Done, Flaw<'_>>) {
+    pub(super) fn answer(
+        peer: &Client,
+        own: &PeerId,
+        ack: Option<&str>,
+        outcome: &Result<Done, Flaw<'_>>,
+    ) {
         let body = match outcome {
             Ok(_) if ack.is_none() => return,
             Ok(done) => {
                 let peers = done.peers.as_ref().map(|peers| peers.iter().copied());
                 notice::ack_ok(own, done.delivered, peers)
             }
-            Err(flaw) => notice::ack_error(flaw.code, flaw.message),
+            Err(flaw) => notice::ack_error(flaw.code, &flaw.message),
         };
         peer.with(|session| {
             if let Err(flaw) = outcome {
                 let room = flaw.room.as_ref().map(Cow::as_ref);
-                session.push_signal(&notice::error(flaw.code, flaw.message, room));
+                session.push_signal(&notice::error(flaw.code, &flaw.message, room));
             }
             if let Some(ack) = ack {
                 session.push(socket::ack(ack, &body));

@@ -81,7 +81,7 @@ impl Connection {
                     }
                     Poll::Pending => {}
                 }
-            } else if self.poll_wait(cx, clock::now()).is_ready() {
+            } else if self.poll_waiting(cx, clock::now()).is_ready() {
                 continue;
             }
             // What else there is to write can wait until a blocked socket wakes.

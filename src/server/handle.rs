@@ -27,8 +27,8 @@ pub enum JoinError {
     /// It is in as many rooms as a peer may be in:
     /// [`max_rooms_per_peer`](crate::Limits::max_rooms_per_peer).
     TooManyRooms,
-    /// The room has as many members as it may have:
-    /// [`max_peers_per_room`](crate::Limits::max_peers_per_room).
+    /// The room takes no more peers: [`max_peers_per_room`](crate::Limits::max_peers_per_room), or
+    /// the [`capacity`](crate::Policy::capacity) that a policy gives it.
     RoomFull,
 }
 
@@ -45,11 +45,11 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
+/// Of the broker's reasons, those that can keep a peer out of a room.
 impl From<BrokerError> for JoinError {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::RoomFull => Self::RoomFull,
-            // Of the others, the only one that can keep a peer out of a room.
             _ => Self::NoSuchPeer,
         }
     }
@@ -79,6 +79,12 @@ impl PeerData {
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<PeerId> {
         self.inner.broker.members(room.as_str()).ids().collect()
+    }
+
+    /// The rooms that a peer is in, in no order.
+    #[must_use]
+    pub fn rooms_of(&self, peer: &PeerId) -> Vec<RoomId> {
+        self.inner.broker.rooms_of(peer)
     }
 
     /// Every peer that is connected to `/`, in no order.
@@ -145,7 +151,8 @@ impl PeerData {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::RoomFull`].
+    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::RoomFull`]. Policies are
+    /// not asked to [`admit`](crate::Policy::admit) it: the application has decided.
     ///
     /// ```
     /// use peer_data_server::{JoinError, PeerData, PeerId, RoomId};
@@ -298,6 +305,7 @@ impl PeerData {
 mod tests {
     use super::*;
     use crate::id::SessionId;
+    use crate::identity::Identity;
     use crate::server::client::Arrival;
     use crate::session::Session;
 
@@ -317,7 +325,7 @@ mod tests {
             };
             let sid = SessionId::random().unwrap();
             let client = server.register(sid, session, arrival);
-            server.connect_unasked(&client);
+            server.connect_unasked(&client, Ok(Identity::anonymous()));
             assert_eq!(server.session(&sid).is_some(), alive);
             assert_eq!(server.peer_count(), usize::from(alive));
         }

@@ -11,10 +11,10 @@ use super::client::Client;
 use super::peer::Wire;
 use super::{Peer, PeerData};
 use crate::ending::CloseReason;
-use crate::error::{Code, Refused};
+use crate::error::Refused;
 use crate::id::RoomId;
 use crate::session::Presence;
-use crate::wire::intent::Head;
+use crate::wire::intent::{Door, Head};
 
 /// Something that became of a client.
 ///
@@ -152,18 +152,24 @@ impl PeerData {
     }
 
     /// Tells of a request that was refused before anything was made of it.
-    pub(super) fn announce_refused_request(
+    pub(super) fn announce_refused_request(&self, door: Door, head: &Head<'_>, why: &Refused) {
+        let address = self.inner.settings.edge.proxies().client_address(head);
+        self.announce_stranger(address, (door == Door::Json).then_some(Wire::Json), why);
+    }
+
+    /// Tells of a client that was refused before it had a session.
+    pub(super) fn announce_stranger(
         &self,
-        head: &Head<'_>,
+        address: Option<IpAddr>,
         wire: Option<Wire>,
-        why: impl Into<Refused>,
+        why: &Refused,
     ) {
         self.announce(|| LifecycleEvent::Refused {
-            address: self.inner.settings.edge.proxies().client_address(head),
+            address,
             wire,
             peer: None,
             room: None,
-            why: why.into(),
+            why: why.clone(),
         });
     }
 
@@ -172,16 +178,15 @@ impl PeerData {
         &self,
         client: &Arc<Client>,
         peer: Option<Presence>,
-        room: Option<&str>,
-        code: Code,
-        message: &'static str,
+        room: Option<&RoomId>,
+        why: &Refused,
     ) {
         self.announce(|| LifecycleEvent::Refused {
             address: client.address,
             wire: Some(client.wire.into()),
             peer: peer.map(|presence| Peer::new(self, client, presence)),
-            room: room.and_then(|room| RoomId::new(room).ok()),
-            why: Refused::new(code, message),
+            room: room.cloned(),
+            why: why.clone(),
         });
     }
 }

@@ -89,8 +89,10 @@ impl PeerData {
         signal: &Signal,
     ) -> Result<Entered, JoinError> {
         self.check_room_count(id, room, None)?;
-        let capacity = self.inner.settings.limits.max_peers_per_room;
-        let joined = self.inner.broker.join_within(id, room, capacity)?;
+        let joined = self
+            .inner
+            .broker
+            .join_within(id, room, self.capacity(room))?;
         let delivery = joined.members.deliver(Some(id), signal);
         if joined.newly {
             self.announce_joined(held, id, room);
@@ -104,6 +106,13 @@ impl PeerData {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: room.clone(),
         });
+    }
+
+    /// How many peers a room takes.
+    fn capacity(&self, room: &RoomId) -> usize {
+        let settings = &self.inner.settings;
+        let most = settings.limits.max_peers_per_room;
+        settings.policies.capacity(room).min(most)
     }
 
     /// Whether a peer may be in one room more, once it has left another.
@@ -157,8 +166,7 @@ impl PeerData {
             return Ok((Members::none(), Delivery::default()));
         }
         self.check_room_count(id, to, Some(from))?;
-        let capacity = self.inner.settings.limits.max_peers_per_room;
-        let joined = broker.join_within(id, to, capacity)?;
+        let joined = broker.join_within(id, to, self.capacity(to))?;
         let left = self.exit(held, id, from.as_str(), &notice::departure(id, from));
         let (others, mut delivery) = left.ok_or(JoinError::NotInRoom)?;
         if joined.newly {
@@ -281,7 +289,7 @@ mod tests {
             let (session, link) = Session::json(limits, clock::now());
             let sid = SessionId::random().unwrap();
             let client = server.register(sid, session, Arrival::default());
-            server.connect_unasked(&client);
+            server.connect_unasked(&client, Ok(Identity::anonymous()));
             let id = client.with(|session| session.peer()).unwrap();
             let guest = Self { id, client, link };
             assert_eq!(guest.hear().len(), 1);
@@ -371,7 +379,8 @@ mod tests {
         let heard = while_ann_comes(|server, ann, _| {
             let text = r#"{"type":"DISCONNECT","room":{"id":"r"}}"#;
             let sender = ann.id;
-            server.handle(&ann.client, Event::Json { sender, text });
+            let waits = server.handle(&ann.client, Event::Json { sender, text });
+            assert!(waits.is_none());
         });
         assert_eq!(heard, both);
     }

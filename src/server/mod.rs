@@ -4,6 +4,7 @@ mod batch;
 mod bounds;
 mod builder;
 mod client;
+mod connect;
 mod connection;
 mod custom;
 mod dispatch;
@@ -12,11 +13,14 @@ mod edge;
 mod environment;
 mod handle;
 mod handshake;
+mod hello;
 mod intake;
 mod lifecycle;
 mod membership;
 mod namespace;
+mod opening;
 mod peer;
+mod policy;
 mod polling;
 mod request;
 mod sweeper;
@@ -33,11 +37,14 @@ pub(crate) use drive::{Step, with_scratch};
 pub use environment::Variable;
 pub use handle::JoinError;
 pub use handshake::Handshake;
+pub use hello::Hello;
 pub use lifecycle::{Lifecycle, LifecycleEvent};
-pub use namespace::{Ack, AppEvent, Hello, Namespace};
+pub use namespace::{Ack, AppEvent, Namespace};
+pub(crate) use opening::{Later, Opened, SocketTask};
 pub use peer::{Peer, Wire};
+pub use policy::{Policy, Relay};
 pub(crate) use polling::{PollFuture, Post};
-pub(crate) use request::{SocketTask, Task};
+pub(crate) use request::Task;
 
 use crate::broker::{Broker, Shards};
 use crate::clock;
@@ -51,6 +58,7 @@ use custom::CustomHook;
 use edge::Edge;
 use intake::Intake;
 use lifecycle::Listeners;
+use policy::Policies;
 use sweeper::Sweeper;
 
 /// A signaling server. Cloning shares it.
@@ -80,8 +88,8 @@ struct Inner {
     broker: Broker<Client>,
     sessions: Shards<SessionId, Arc<Client>>,
     sweeper: Sweeper,
-    listeners: Listeners,
     intake: Arc<Intake>,
+    listeners: Listeners,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -94,11 +102,22 @@ struct Settings {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
-    /// Whether a hook wants to know of the requests that open sessions.
-    keep_handshakes: bool,
+    policies: Policies,
+    keep_handshakes: Keep,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     dialect: Dialect,
+}
+
+/// How long a hook may want to know of the request that opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Keep {
+    /// Nobody asks.
+    #[default]
+    Never,
+    /// Until the client is authorized: there is nothing else that it could connect to.
+    UntilConnected,
+    Always,
 }
 
 /// How much of what clients say is understood.

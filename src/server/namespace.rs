@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
 use super::client::Client;
-use super::{Handshake, Peer, PeerData};
-use crate::error::{Code, Error};
+use super::{Hello, Peer, PeerData};
+use crate::error::Code;
 use crate::session::Presence;
-use crate::signal::{self, Arguments, Signal};
+use crate::signal::{Arguments, Signal};
 use crate::wire::envelope::Named;
 use crate::wire::notice;
 
@@ -79,37 +78,6 @@ impl fmt::Debug for Namespace {
         f.debug_struct("Namespace")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a client said of itself when it connected.
-#[derive(Debug)]
-pub struct Hello<'a> {
-    pub(super) handshake: &'a Handshake,
-    pub(super) auth: Option<&'a str>,
-}
-
-impl<'a> Hello<'a> {
-    /// The request that opened its session: headers, query, address. It is kept for as long as the
-    /// session, in servers that have an `on_connect` hook.
-    #[must_use]
-    pub fn handshake(&self) -> &'a Handshake {
-        self.handshake
-    }
-
-    /// The `auth` of a socket.io-client 3 or 4 as JSON: always an object, `{}` if there was none.
-    #[must_use]
-    pub fn auth_json(&self) -> &str {
-        self.auth.unwrap_or("{}")
-    }
-
-    /// The same, read.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a `T`.
-    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        signal::read("auth", self.auth_json())
     }
 }
 

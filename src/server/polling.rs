@@ -11,10 +11,12 @@ use bytes::{Bytes, BytesMut};
 use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
+use super::dispatch::Waits;
 use crate::clock;
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::session::{Charged, PollAnswer, PollRefused, Session, Ticket, Wire};
-use crate::wire::engine::Revision;
+use crate::wire::engine::{Malformed, Packet, Revision};
 use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
 use crate::wire::{jsonp, payload};
@@ -49,6 +51,18 @@ impl Dress {
             None => reply,
         };
         reply.uncached().allow_origin(self.origin.as_deref())
+    }
+
+    /// The application's no, for those who do not speak Engine.IO.
+    pub(super) fn forbid(&self, refused: &Refused) -> Reply {
+        let message = refused.message().to_owned();
+        let reply = Reply::new(refused.status(), "text/plain; charset=utf-8", message);
+        let reply = match refused.status() {
+            // RFC 9110, 15.5.2: a 401 names a scheme.
+            401 => reply.with("www-authenticate", "Bearer"),
+            _ => reply,
+        };
+        reply.allow_origin(self.origin.as_deref())
     }
 
     pub(super) fn refuse(&self, refusal: impl Into<Refusal>) -> Reply {
@@ -166,7 +180,7 @@ impl Post {
         let mut packets = 0;
         let mut outcome = self.collect(&mut body, next, max).await;
         if outcome.is_ok() {
-            outcome = self.act(&body, &mut packets);
+            outcome = self.act(&body, &mut packets).await;
         }
         match self.charge(packets, body.len()) {
             Charged::Free => {}
@@ -180,6 +194,63 @@ impl Post {
             Ok(()) => self.dress.dress(Reply::new(200, "text/html", "ok")),
             Err(refusal) => self.dress.refuse(refusal),
         }
+    }
+
+    /// Acts on the packets of a body, which wait for each other, and counts them. What is wrong with
+    /// them ends the session; the request itself was taken all the same. Only if they are too many,
+    /// none is looked at.
+    async fn act(&self, body: &[u8], count: &mut usize) -> Result<(), Refusal> {
+        let form;
+        let (body, binary) = match self.content {
+            Content::Text => (body, false),
+            Content::Binary => (body, true),
+            Content::Form => {
+                let Ok(payload) = jsonp::unwrap_form(body) else {
+                    self.peer.close(CloseReason::ProtocolError);
+                    return Ok(());
+                };
+                form = payload;
+                (form.as_bytes(), false)
+            }
+        };
+        let max = self.server.inner.settings.limits.max_packets;
+        if payload::has_more_than(max, self.revision, body, binary) {
+            return Err(Refusal::TooManyPackets);
+        }
+        let packets = payload::decode(self.revision, body, binary);
+        let mut packets = packets.inspect(|_| *count += 1);
+        while let Some(mut waits) = self.act_on(&mut packets) {
+            let gone = poll_fn(|cx| {
+                let usable = self.peer.with(|session| {
+                    session.wake_post(cx.waker());
+                    session.check_post()
+                });
+                match usable {
+                    // A websocket may have taken over: what came before it still counts.
+                    Ok(()) | Err(PollRefused::BadRequest) => {
+                        waits.as_mut().poll(cx).map(|()| false)
+                    }
+                    Err(PollRefused::Gone) => Poll::Ready(true),
+                }
+            });
+            if gone.await {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts on packets until there is something to wait for.
+    fn act_on<'a>(
+        &self,
+        packets: &mut impl Iterator<Item = Result<Packet<'a>, Malformed>>,
+    ) -> Option<Waits> {
+        let now = clock::now();
+        let _batch = Batch::open();
+        packets.find_map(|packet| {
+            let event = self.peer.with(|session| session.handle_packet(packet, now));
+            event.and_then(|event| self.server.handle(&self.peer, event))
+        })
     }
 
     async fn collect<E>(
@@ -225,39 +296,6 @@ impl Post {
             }
         }
     }
-
-    /// Acts on the packets of a body, and counts them. What is wrong with them ends the session;
-    /// the request itself was taken all the same. Only if they are too many, none is looked at.
-    fn act(&self, body: &[u8], packets: &mut usize) -> Result<(), Refusal> {
-        let form;
-        let (body, binary) = match self.content {
-            Content::Text => (body, false),
-            Content::Binary => (body, true),
-            Content::Form => {
-                let Ok(payload) = jsonp::unwrap_form(body) else {
-                    self.peer.close(CloseReason::ProtocolError);
-                    return Ok(());
-                };
-                form = payload;
-                (form.as_bytes(), false)
-            }
-        };
-        let max = self.server.inner.settings.limits.max_packets;
-        if payload::has_more_than(max, self.revision, body, binary) {
-            return Err(Refusal::TooManyPackets);
-        }
-        let now = clock::now();
-        let _batch = Batch::open();
-        for packet in payload::decode(self.revision, body, binary) {
-            *packets += 1;
-            let event = self.peer.with(|session| session.handle_packet(packet, now));
-            if let Some(event) = event {
-                self.server.handle(&self.peer, event);
-            }
-        }
-        Ok(())
-    }
-
     /// What the client has said, against its rates.
     fn charge(&self, events: usize, bytes: usize) -> Charged {
         if !self.server.inner.settings.limits.has_rates() {

@@ -1,19 +1,18 @@
 //! What a framework has to do for a request.
 
-use std::sync::Arc;
-
 use tokio::runtime::Handle;
 
-use super::client::Arrival;
-use super::intake::Full;
+use super::opening::{Later, Opened, Opening, SocketTask};
 use super::polling::{Dress, PollFuture, Post};
-use super::{Connection, Handshake, PeerData};
+use super::{Connection, PeerData, Wire};
 use crate::clock;
 use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{PollRefused, Session, Wire};
+use crate::session::{self, PollRefused};
 use crate::wire::engine::Revision;
-use crate::wire::intent::{Door, Head, Intent, Known, Mount, SocketHandshake, SocketTarget};
+use crate::wire::intent::{
+    Door, Format, Head, Intent, Known, Mount, SocketHandshake, SocketTarget,
+};
 use crate::wire::reply::{Refusal, Reply, TurnedAway};
 use crate::wire::script::Script;
 
@@ -24,6 +23,8 @@ pub(crate) enum Task {
     Elsewhere,
     /// Answer this.
     Answer(Reply),
+    /// Wait for the application's word, and do what it comes to.
+    Later(Later),
     /// Wait for this, and answer it.
     Poll(PollFuture),
     /// Give it the body, and answer what it comes to.
@@ -32,21 +33,13 @@ pub(crate) enum Task {
     Socket(SocketTask),
 }
 
-/// A websocket to be, once the connection is upgraded.
-#[derive(Debug)]
-pub(crate) struct SocketTask {
-    server: PeerData,
-    opening: Opening,
-    pub(crate) handshake: SocketHandshake,
-}
-
-/// What a websocket is for. One that opens a session carries what its client came with, and with
-/// it its place on the server: dropped instead of started, it gives that back.
-#[derive(Debug)]
-enum Opening {
-    Probe(Connection),
-    Engine(Revision, bool, Arrival),
-    Json(Arrival),
+impl From<Opened> for Task {
+    fn from(opened: Opened) -> Self {
+        match opened {
+            Opened::Answer(reply) => Self::Answer(reply),
+            Opened::Socket(socket) => Self::Socket(socket),
+        }
+    }
 }
 
 impl PeerData {
@@ -58,75 +51,119 @@ impl PeerData {
         };
         if !settings.edge.admits(door, head) {
             let why = Refused::forbidden("pages of that origin are not served");
-            self.announce_refused_request(head, spoken_at(door), why);
+            self.announce_refused_request(door, head, &why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
         if self.is_banned(head) {
-            self.announce_refused_request(head, spoken_at(door), TurnedAway::Banned);
+            self.announce_refused_request(door, head, &TurnedAway::Banned.into());
             let reply = Reply::from(door.turn_away(TurnedAway::Banned));
             return Task::Answer(reply.allow_origin(head.header("origin")));
         }
-        let dress = |sid: Option<&SessionId>, jsonp| Dress {
-            origin: head.header("origin").map(str::to_owned),
-            jsonp,
-            cookie: sid.and_then(|sid| settings.edge.cookie(sid)),
-        };
-        match door.read(head, |sid| self.known(sid)) {
-            Intent::Answer(reply) => Task::Answer(reply.allow_origin(head.header("origin"))),
-            Intent::Script => Task::Answer(self.script(head)),
-            Intent::Open { revision, format } => {
-                let arrival =
-                    match self.arrive(door, Wire::Engine(revision), head, format.jsonp.is_some()) {
-                        Ok(arrival) => arrival,
-                        Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
-                    };
-                // Without a runtime there is no timer that could end the session.
-                let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
-                    return Task::Answer(dress(None, None).refuse(Refusal::Unavailable));
-                };
-                let dress = dress(Some(&sid), format.jsonp);
-                Task::Answer(self.open_polling(revision, &sid, format.base64, arrival, &dress))
+        let task = match door.read(head, |sid| self.known(sid)) {
+            Intent::Answer(reply) => {
+                return Task::Answer(reply.allow_origin(head.header("origin")));
             }
-            Intent::Poll { sid, format } => match self.session(&sid) {
-                Some(peer) => match PollFuture::open(self, peer, dress(Some(&sid), format.jsonp)) {
-                    Ok(poll) => Task::Poll(poll),
-                    Err(reply) => Task::Answer(reply),
-                },
-                None => Task::Answer(dress(None, None).refuse(Refusal::SessionUnknown)),
-            },
+            Intent::Script => return Task::Answer(self.script(head)),
+            Intent::Open { revision, format } => self.open(door, head, revision, format),
+            Intent::Poll { sid, format } => {
+                let dress = self.dress(head, Some(&sid), format.jsonp);
+                self.session(&sid)
+                    .ok_or(Refusal::SessionUnknown)
+                    .map(|client| match PollFuture::open(self, client, dress) {
+                        Ok(poll) => Task::Poll(poll),
+                        Err(reply) => Task::Answer(reply),
+                    })
+            }
             Intent::Post {
                 sid,
                 content,
                 length,
             } => {
-                let dress = dress(Some(&sid), None);
-                match self.session(&sid) {
-                    Some(peer) => Task::Post(Post::new(self, peer, content, length, dress)),
-                    None => Task::Answer(dress.refuse(Refusal::SessionUnknown)),
-                }
+                let dress = self.dress(head, Some(&sid), None);
+                let client = self.session(&sid).ok_or(Refusal::SessionUnknown);
+                client.map(|client| Task::Post(Post::new(self, client, content, length, dress)))
             }
-            Intent::Socket { target, handshake } => {
-                let arrive = |wire| self.arrive(door, wire, head, false);
-                let opening = match target {
-                    SocketTarget::Upgrade { sid, base64 } => {
-                        let connection = self.probe(&sid, base64);
-                        let connection = connection.ok_or(Refusal::SessionUnknown);
-                        connection.map(Opening::Probe)
+            Intent::Socket { target, handshake } => self.socket(door, head, target, handshake),
+        };
+        task.unwrap_or_else(|refusal| {
+            let reply = self.dress(head, None, None).refuse(refusal);
+            Task::Answer(reply)
+        })
+    }
+
+    fn dress(&self, head: &Head<'_>, sid: Option<&SessionId>, jsonp: Option<String>) -> Dress {
+        let edge = &self.inner.settings.edge;
+        Dress {
+            origin: head.header("origin").map(str::to_owned),
+            jsonp,
+            cookie: sid.and_then(|sid| edge.cookie(sid)),
+        }
+    }
+
+    /// A long-polling session to be.
+    fn open(
+        &self,
+        door: Door,
+        head: &Head<'_>,
+        revision: Revision,
+        format: Format,
+    ) -> Result<Task, Refusal> {
+        let arrival = self.arrive(door, head, format.jsonp.is_some())?;
+        // Without a runtime there is no timer that could end the session.
+        let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
+            return Err(Refusal::Unavailable);
+        };
+        let dress = self.dress(head, Some(&sid), format.jsonp);
+        let server = self.clone();
+        Ok(
+            self.decide(revision == Revision::V3, arrival, move |arrival| {
+                let reply = server.open_polling(revision, &sid, format.base64, arrival, &dress);
+                Opened::Answer(reply)
+            }),
+        )
+    }
+
+    /// A websocket to be: a session's own, or one that opens a session.
+    fn socket(
+        &self,
+        door: Door,
+        head: &Head<'_>,
+        target: SocketTarget,
+        handshake: SocketHandshake,
+    ) -> Result<Task, Refusal> {
+        let server = self.clone();
+        let socket = move |opening| Opened::Socket(SocketTask::new(server, opening, handshake));
+        match target {
+            SocketTarget::Upgrade { sid, base64 } => {
+                let connection = self.probe(&sid, base64).ok_or(Refusal::SessionUnknown)?;
+                Ok(socket(Opening::Probe(connection)).into())
+            }
+            SocketTarget::Open { revision, base64 } => {
+                let arrival = self.arrive(door, head, false)?;
+                Ok(
+                    self.decide(revision == Revision::V3, arrival, move |arrival| {
+                        socket(Opening::Engine(revision, base64, arrival))
+                    }),
+                )
+            }
+            SocketTarget::Json => {
+                let arrival = self.arrive(door, head, false)?;
+                let dress = self.dress(head, None, None);
+                let server = self.clone();
+                Ok(self.decide(true, arrival, move |arrival| {
+                    let Err(why) = &arrival.verdict else {
+                        return socket(Opening::Json(arrival));
+                    };
+                    server.announce_stranger(arrival.address, Some(Wire::Json), why);
+                    // Only browsers say where a page is from, and their pages learn nothing of
+                    // a handshake but that it failed.
+                    if dress.origin.is_some() {
+                        socket(Opening::Refused(why.clone()))
+                    } else {
+                        Opened::Answer(dress.forbid(why))
                     }
-                    SocketTarget::Open { revision, base64 } => arrive(Wire::Engine(revision))
-                        .map(|arrival| Opening::Engine(revision, base64, arrival)),
-                    SocketTarget::Json => arrive(Wire::Json).map(Opening::Json),
-                };
-                let opening = match opening {
-                    Ok(opening) => opening,
-                    Err(refusal) => return Task::Answer(dress(None, None).refuse(refusal)),
-                };
-                Task::Socket(SocketTask {
-                    server: self.clone(),
-                    opening,
-                    handshake,
-                })
+                }))
             }
         }
     }
@@ -148,41 +185,6 @@ impl PeerData {
         intake.has_bans() && intake.is_banned(edge.proxies().client_address(head), clock::now())
     }
 
-    /// What a client comes with that wants a session, if there is a place for it.
-    fn arrive(
-        &self,
-        door: Door,
-        wire: Wire,
-        head: &Head<'_>,
-        jsonp: bool,
-    ) -> Result<Arrival, Refusal> {
-        let settings = &self.inner.settings;
-        let turn_away = |away| {
-            self.announce_refused_request(head, Some(wire.into()), away);
-            door.turn_away(away)
-        };
-        let address = settings.edge.proxies().client_address(head);
-        let seat = self.inner.intake.enter(address).map_err(|full| {
-            turn_away(match full {
-                Full::Server => TurnedAway::ServerFull,
-                Full::Address => TurnedAway::AddressFull,
-            })
-        })?;
-        let handshake = if settings.keep_handshakes {
-            let max = settings.limits.max_handshake;
-            let handshake = Handshake::read(head, &settings.edge, jsonp, max)
-                .ok_or_else(|| turn_away(TurnedAway::HandshakeTooLarge))?;
-            Some(Box::new(handshake))
-        } else {
-            None
-        };
-        Ok(Arrival {
-            handshake,
-            address,
-            seat: Some(seat),
-        })
-    }
-
     /// Unlike all other answers this one is kept by caches, which must know that it depends on the
     /// origin even where there is none.
     fn script(&self, head: &Head<'_>) -> Reply {
@@ -196,7 +198,7 @@ impl PeerData {
 
     fn known(&self, sid: &SessionId) -> Option<Known> {
         let peer = self.session(sid)?;
-        let Wire::Engine(revision) = peer.wire else {
+        let session::Wire::Engine(revision) = peer.wire else {
             return None;
         };
         let usable = peer.with(|session| {
@@ -212,62 +214,12 @@ impl PeerData {
         };
         Some(Known { revision, polling })
     }
-
-    fn open_polling(
-        &self,
-        revision: Revision,
-        sid: &SessionId,
-        base64: bool,
-        arrival: Arrival,
-        dress: &Dress,
-    ) -> Reply {
-        let limits = &self.inner.settings.limits;
-        let session = Session::polling(revision, sid, base64, limits, clock::now());
-        let peer = self.register(*sid, session, arrival);
-        if revision == Revision::V3 {
-            self.connect_unasked(&peer);
-        }
-        let base64 = dress.jsonp.is_some();
-        dress.answer(peer.with(|session| session.first_answer(base64)))
-    }
-}
-
-impl SocketTask {
-    /// The connection is upgraded. `None`: its session is gone.
-    pub(crate) fn start(self) -> Option<Connection> {
-        let Self {
-            server, opening, ..
-        } = self;
-        let limits = Arc::clone(&server.inner.settings.limits);
-        let now = clock::now();
-        let (session, link, sid, connects, arrival) = match opening {
-            Opening::Probe(connection) => return Some(connection),
-            Opening::Engine(revision, base64, arrival) => {
-                let sid = SessionId::random().ok()?;
-                let (session, link) = Session::socket(revision, &sid, base64, &limits, now);
-                (session, link, sid, revision == Revision::V3, arrival)
-            }
-            Opening::Json(arrival) => {
-                let (session, link) = Session::json(&limits, now);
-                (session, link, SessionId::random().ok()?, true, arrival)
-            }
-        };
-        let peer = server.register(sid, session, arrival);
-        if connects {
-            server.connect_unasked(&peer);
-        }
-        Some(Connection::new(server, peer, link))
-    }
-}
-
-/// What is spoken at a door, as far as that says it.
-fn spoken_at(door: Door) -> Option<super::Wire> {
-    (door == Door::Json).then_some(super::Wire::Json)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

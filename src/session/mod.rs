@@ -19,6 +19,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::ending::CloseReason;
+use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -285,6 +286,17 @@ impl Session {
         self.presences.add(presence, identity);
         self.connect_by = None;
         self.push(welcome);
+    }
+
+    /// Tells the client that it is not let in. It may ask again, until the connect timeout.
+    pub(crate) fn refuse(&mut self, namespace: Option<&str>, refused: &Refused) {
+        if let Wire::Engine(revision) = self.wire {
+            let refusal = socket::refused(revision, refused.code(), refused.message());
+            self.push(match namespace {
+                None => refusal,
+                Some(namespace) => socket::in_namespace(&refusal, namespace),
+            });
+        }
     }
 
     /// Makes the client that peer no longer; returns who it was, if it was that.

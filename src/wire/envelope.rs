@@ -56,7 +56,7 @@ pub(crate) struct Named<'a> {
 pub(crate) struct Flaw<'a> {
     pub(crate) code: Code,
     /// One line for the developer of the client; it holds nothing of what the client sent.
-    pub(crate) message: &'static str,
+    pub(crate) message: Cow<'static, str>,
     /// The id of the event's room, if a valid one was given.
     pub(crate) room: Option<Cow<'a, str>>,
 }
@@ -85,6 +85,7 @@ pub(crate) struct Envelope<'a> {
     kind: Kind<'a>,
     room: Cow<'a, str>,
     callee: Option<Cow<'a, str>>,
+    payload: Option<&'a str>,
     /// Where the values of `caller` stand in `raw`.
     pub(super) callers: Spans,
     /// The number of each placeholder, in order of the text.
@@ -194,6 +195,7 @@ fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Fla
         kind: Kind::named(kind),
         room,
         callee: scan.callee.valid(),
+        payload: scan.payload,
         callers: scan.callers,
         placeholders: Vec::new(),
     };
@@ -219,7 +221,7 @@ impl<'a> Flaw<'a> {
     fn malformed(message: &'static str, room: Field<'a>) -> Self {
         Self {
             code: Code::Malformed,
-            message,
+            message: message.into(),
             room: room.valid(),
         }
     }
@@ -238,6 +240,11 @@ impl<'a> Envelope<'a> {
     /// The id of the callee, 1 to 256 bytes; always there for `OFFER`, `ANSWER` and `CANDIDATE`.
     pub(crate) fn callee(&self) -> Option<&str> {
         self.callee.as_deref()
+    }
+
+    /// The payload as the client wrote it: one JSON value.
+    pub(crate) fn payload(&self) -> Option<&'a str> {
+        self.payload
     }
 
     /// The event as the client wrote it, from brace to brace.
@@ -263,10 +270,10 @@ impl<'a> Envelope<'a> {
     }
 
     /// The refusal of this event.
-    pub(crate) fn flaw(&self, code: Code, message: &'static str) -> Flaw<'a> {
+    pub(crate) fn flaw(&self, code: Code, message: impl Into<Cow<'static, str>>) -> Flaw<'a> {
         Flaw {
             code,
-            message,
+            message: message.into(),
             room: Some(self.room.clone()),
         }
     }
@@ -281,6 +288,18 @@ impl<'a> Kind<'a> {
             "ANSWER" => Self::Answer,
             "CANDIDATE" => Self::Candidate,
             _ => Self::Custom(name),
+        }
+    }
+
+    /// Its `type`.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Disconnect => "DISCONNECT",
+            Self::Offer => "OFFER",
+            Self::Answer => "ANSWER",
+            Self::Candidate => "CANDIDATE",
+            Self::Custom(name) => name,
         }
     }
 
@@ -320,8 +339,22 @@ mod tests {
         assert_eq!(event.room(), "r\u{e9}");
         assert_eq!(event.callee(), Some("bob"));
         assert_eq!(event.raw(), text.trim());
+        assert_eq!(event.payload(), Some(r#"{"type":"x","room":[{"id":1}]}"#));
         let data = format!("[ \"mess\\u0061ge\" ,{text}]");
         assert_eq!(message(&data, None).unwrap().raw(), text.trim());
+    }
+
+    #[test]
+    fn of_several_payloads_the_last_counts() {
+        let read = |members: &str| {
+            let text = format!(r#"{{"type":"CHAT","room":{{"id":"r"}}{members}}}"#);
+            let event = read_event(&text).unwrap();
+            event.payload().map(str::to_owned)
+        };
+        assert_eq!(read(""), None);
+        assert_eq!(read(r#","payload": [1, 2] "#).as_deref(), Some("[1, 2]"));
+        let twice = r#","payload":1,"p\u0061yload":{"payload":3},"x":4"#;
+        assert_eq!(read(twice).as_deref(), Some(r#"{"payload":3}"#));
     }
 
     #[test]

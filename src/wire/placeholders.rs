@@ -36,7 +36,7 @@ pub(super) fn placeholders(event: &str, attachments: usize, callee: bool) -> Opt
         Member::Caller => true,
         Member::Room => depth <= 1,
         Member::Callee => depth == 0 || depth == 1 && callee,
-        Member::Type | Member::Other => depth == 0,
+        Member::Type | Member::Payload | Member::Other => depth == 0,
     })
 }
 

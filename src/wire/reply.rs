@@ -94,16 +94,16 @@ impl TurnedAway {
     }
 }
 
-/// In the application's terms, which is told as well.
+/// As those who watch the server are told.
 impl From<TurnedAway> for Refused {
-    fn from(away: TurnedAway) -> Self {
-        let code = match away {
+    fn from(why: TurnedAway) -> Self {
+        let code = match why {
             TurnedAway::ServerFull => Code::Busy,
             TurnedAway::AddressFull => Code::RateLimited,
-            TurnedAway::Banned => return Self::forbidden("the address is banned"),
+            TurnedAway::Banned => Code::Refused,
             TurnedAway::HandshakeTooLarge => Code::TooLarge,
         };
-        Self::new(code, away.message())
+        Self::new(code, why.message())
     }
 }
 

@@ -20,16 +20,18 @@ pub(super) enum Member {
     Caller,
     Callee,
     Room,
+    Payload,
     Other,
 }
 
 impl Member {
     pub(super) fn of(name: Text<'_>) -> Self {
-        const NAMES: [(&str, Member); 4] = [
+        const NAMES: [(&str, Member); 5] = [
             ("type", Member::Type),
             ("caller", Member::Caller),
             ("callee", Member::Callee),
             ("room", Member::Room),
+            ("payload", Member::Payload),
         ];
         let known = NAMES.iter().find(|(known, _)| name.is(known));
         known.map_or(Self::Other, |&(_, member)| member)
@@ -112,6 +114,8 @@ pub(super) struct Scan<'a> {
     pub(super) callee: Field<'a>,
     /// Where the values of `caller` stand, counted from the beginning of `raw`.
     pub(super) callers: Spans,
+    /// The value of the last `payload`: of several, readers go by that.
+    pub(super) payload: Option<&'a str>,
 }
 
 impl<'a> Scan<'a> {
@@ -129,6 +133,10 @@ impl<'a> Scan<'a> {
                 Member::Caller => {
                     let span = json.skip(MEMBER_LEVELS)?;
                     self.callers.push(span.start - start..span.end - start);
+                }
+                Member::Payload => {
+                    let span = json.skip(MEMBER_LEVELS)?;
+                    self.payload = json.since(span.start);
                 }
                 Member::Other => {
                     json.skip(MEMBER_LEVELS)?;

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 
 use super::engine::{Malformed, Revision};
+use crate::error::Code;
+use crate::signal::quote;
 
 /// The longest namespace, query included, in bytes: as long as a room id may be. It is echoed when
 /// it is refused, so it needs a bound.
@@ -201,6 +203,16 @@ pub(crate) fn invalid_namespace(revision: Revision, namespace: Namespace<'_>) ->
     Bytes::from(match revision {
         Revision::V3 => format!(r#"44{},"Invalid namespace""#, namespace.name()),
         Revision::V4 => format!(r#"44{},{{"message":"Invalid namespace"}}"#, namespace.0),
+    })
+}
+
+/// The packet that keeps a client out of `/`: in the form that Socket.IO's own middleware gives its
+/// errors, where only later revisions have data.
+pub(crate) fn refused(revision: Revision, code: Code, message: &str) -> Bytes {
+    let message = quote(message);
+    Bytes::from(match revision {
+        Revision::V3 => format!("44{message}"),
+        Revision::V4 => format!(r#"44{{"message":{message},"data":{{"code":"{code}"}}}}"#),
     })
 }
 
@@ -431,6 +443,16 @@ mod tests {
         assert_eq!(
             invalid_namespace(Revision::V4, query),
             r#"44/nope?x=1,{"message":"Invalid namespace"}"#
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_what_middleware_would_say() {
+        let say = |revision| refused(revision, Code::Unauthorized, "no \"token\"");
+        assert_eq!(say(Revision::V3), r#"44"no \"token\"""#);
+        assert_eq!(
+            in_namespace(&say(Revision::V4), "/x"),
+            r#"44/x,{"message":"no \"token\"","data":{"code":"unauthorized"}}"#
         );
     }
 

@@ -1,0 +1,171 @@
+//! How a client becomes a peer, and a peer a member: what the application is asked before.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::client::Client;
+use super::dispatch::Waits;
+use super::{Dialect, Handshake, Hello, Keep, Namespace, Peer, PeerData};
+use crate::ending::CloseReason;
+use crate::error::{Code, Refused};
+use crate::id::{PeerId, RoomId};
+use crate::identity::Identity;
+use crate::session::{Presence, Wire};
+use crate::wire::engine::Revision;
+use crate::wire::envelope::{Envelope, Flaw};
+use crate::wire::socket;
+
+impl PeerData {
+    /// Makes a client a peer whose wire does not wait to be asked, if the application has agreed.
+    pub(super) fn connect_unasked(&self, client: &Arc<Client>, verdict: Result<Identity, Refused>) {
+        if self.inner.settings.dialect == Dialect::EngineEcho {
+            return;
+        }
+        if let Some(main) = self.inner.settings.namespace(None) {
+            self.conclude(client, main, None, verdict);
+        }
+    }
+
+    /// Makes a client a peer, if it asks for a namespace that there is, and the application agrees.
+    pub(super) fn connect(
+        &self,
+        client: &Arc<Client>,
+        wanted: socket::Namespace<'_>,
+        auth: Option<&str>,
+    ) -> Option<Waits> {
+        let settings = &self.inner.settings;
+        let name = (!wanted.is_main()).then(|| wanted.name());
+        let Some(namespace) = settings.namespace(name) else {
+            let why = Refused::forbidden("there is no such namespace");
+            self.announce_refused(client, None, None, &why);
+            client.with(|session| session.reject(wanted));
+            return None;
+        };
+        if !settings.policies.authorizes() {
+            self.conclude(client, namespace, auth, Ok(Identity::anonymous()));
+            return None;
+        }
+        let Some(handshake) = client.handshake() else {
+            // It has left before; what it said of itself then is not kept.
+            let refused = Refused::forbidden("open a new session to connect again");
+            self.conclude(client, namespace, auth, Err(refused));
+            return None;
+        };
+        let server = self.clone();
+        let client = Arc::clone(client);
+        let name = Arc::clone(&namespace.name);
+        let auth: Option<Box<str>> = auth.map(Into::into);
+        Some(Box::pin(async move {
+            let settings = &server.inner.settings;
+            let Some(namespace) = settings.namespace(Some(&name)) else {
+                return;
+            };
+            let hello = Hello::new(&handshake, auth.as_deref(), Some(&name));
+            let verdict = settings.policies.authorize(&hello).await;
+            server.conclude(&client, namespace, auth.as_deref(), verdict);
+        }))
+    }
+
+    /// Lets a client in, or tells it why not.
+    fn conclude(
+        &self,
+        client: &Arc<Client>,
+        namespace: &Namespace,
+        auth: Option<&str>,
+        verdict: Result<Identity, Refused>,
+    ) {
+        let is_main = &*namespace.name == "/";
+        let identity = match verdict {
+            Ok(identity) => identity,
+            Err(refused) => {
+                self.announce_refused(client, None, None, &refused);
+                let name = (!is_main).then_some(&*namespace.name);
+                return client.with(|session| session.refuse(name, &refused));
+            }
+        };
+        let settings = &self.inner.settings;
+        let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
+        let id = if exposed && is_main {
+            Ok(client.sid.exposed())
+        } else {
+            PeerId::random()
+        };
+        let Ok(id) = id else {
+            return client.close(CloseReason::ProtocolError);
+        };
+        let presence = Presence {
+            id,
+            namespace: (!is_main).then(|| Arc::clone(&namespace.name)),
+        };
+        let Some(peer) = self.attach(client, presence, identity) else {
+            return;
+        };
+        if let Some(hook) = &namespace.on_connect {
+            let unknown = Handshake::default();
+            let handshake = client.handshake();
+            let handshake = handshake.as_deref().unwrap_or(&unknown);
+            hook(&peer, &Hello::new(handshake, auth, Some(&namespace.name)));
+        }
+        if settings.keep_handshakes == Keep::UntilConnected {
+            client.forget_handshake();
+        }
+    }
+
+    /// Has the application decide whether a peer may join the room that its event names, and lets it
+    /// join then.
+    pub(super) fn admit<'a>(
+        &self,
+        client: &Arc<Client>,
+        own: &PeerId,
+        ack: Option<&str>,
+        event: &Envelope<'a>,
+        attachments: Vec<Bytes>,
+    ) -> Result<Waits, Flaw<'a>> {
+        let limits = &self.inner.settings.limits;
+        let signal = event.splice(own, attachments, limits.max_message)?;
+        let room = room_of(event)?;
+        let patience = limits.admit_timeout;
+        let presence = Presence::main(*own);
+        let peer = Peer::new(self, client, presence.clone());
+        let client = Arc::clone(client);
+        let ack: Option<Box<str>> = ack.map(Into::into);
+        Ok(Box::pin(async move {
+            let server = peer.server();
+            let decision = server.inner.settings.policies.admit(&peer, &room);
+            let decision = tokio::time::timeout(patience, decision).await;
+            // It may have left meanwhile, and even be another peer by now.
+            if !client.is_connected(&presence) {
+                return;
+            }
+            let decision = decision.unwrap_or_else(|_| {
+                let message = "the application did not decide in time";
+                Err(Refused::new(Code::Busy, message))
+            });
+            let outcome = match decision {
+                Ok(()) => {
+                    let joined = server.join_by(&client, &presence.id, &room, &signal);
+                    joined.map_err(|(code, message)| (code, Cow::Borrowed(message)))
+                }
+                Err(why) => {
+                    server.announce_refused(&client, Some(presence.clone()), Some(&room), &why);
+                    Err((why.code(), Cow::Owned(why.message().to_owned())))
+                }
+            };
+            let outcome = outcome.map_err(|(code, message)| Flaw {
+                code,
+                message,
+                room: Some(Cow::Borrowed(room.as_str())),
+            });
+            Self::answer(&client, &presence.id, ack.as_deref(), &outcome);
+        }))
+    }
+}
+
+/// The room that an event names.
+pub(super) fn room_of<'a>(event: &Envelope<'a>) -> Result<RoomId, Flaw<'a>> {
+    let room = RoomId::new(event.room());
+    // Length-checked with the envelope.
+    room.map_err(|_| event.flaw(Code::Malformed, "that is not the id of a room"))
+}
