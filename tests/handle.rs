@@ -5,11 +5,13 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use peer_data_server::{
-    CloseReason, Code, JoinError, Lifecycle, LifecycleEvent, Namespace, PeerId, RoomId, Transport,
-    Wire as Spoken,
+    CloseReason, Code, Identity, JoinError, Lifecycle, LifecycleEvent, Namespace, PeerId, Refused,
+    RoomId, Transport, Wire as Spoken,
 };
 use serde_json::{Value, json};
 use support::{
@@ -35,6 +37,8 @@ on_each_host!(
     an_address_can_be_banned,
     limits_end_with_a_reason,
     full_rooms_and_servers_are_told_of,
+    who_a_peer_is_stays_known_to_the_end,
+    what_policies_refuse_is_told,
 );
 
 fn room(name: &str) -> RoomId {
@@ -822,4 +826,135 @@ async fn full_rooms_and_servers_are_told_of(host: Host) {
         panic!("{full:?}");
     };
     assert_eq!(why.code(), Code::Busy);
+}
+
+/// Whom the application takes a client for: by its number among those that have asked.
+struct Ticket(usize);
+
+async fn who_a_peer_is_stays_known_to_the_end(host: Host) {
+    let count = AtomicUsize::new(0);
+    let site = host
+        .start_with(move |builder| {
+            builder.authorize(move |_| {
+                let ticket = Ticket(count.fetch_add(1, Ordering::Relaxed));
+                async { Ok(Identity::new(ticket)) }
+            })
+        })
+        .await;
+    let number = |peer: &peer_data_server::Peer| {
+        let ticket = peer.identity::<Ticket>();
+        ticket.expect("an identity").0
+    };
+    let mut lifecycle = site.server.lifecycle();
+    for (expected, wire) in Wire::ALL.into_iter().enumerate() {
+        let peer = Peer::join(&site, wire, ROOM).await;
+        let listed = site.server.peer(&id(&peer)).expect("a peer");
+        assert_eq!(number(&listed), expected);
+        assert!(listed.identity::<usize>().is_none());
+        assert_eq!(number(&site.server.room_peers(&room(ROOM))[0]), expected);
+        assert!(site.server.disconnect(&id(&peer)));
+        for _ in ["connected", "joined", "left"] {
+            let told = next(&mut lifecycle).await;
+            let (LifecycleEvent::Connected { peer, .. }
+            | LifecycleEvent::Joined { peer, .. }
+            | LifecycleEvent::Left { peer, .. }) = told
+            else {
+                panic!("{told:?}");
+            };
+            assert_eq!(number(&peer), expected);
+        }
+        let told = next(&mut lifecycle).await;
+        let LifecycleEvent::Disconnected { peer, .. } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(number(&peer), expected);
+        assert_eq!(number(&listed), expected);
+    }
+}
+
+async fn what_policies_refuse_is_told(host: Host) {
+    let closed = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&closed);
+    let site = host
+        .start_with(move |builder| {
+            builder
+                .authorize(move |_| {
+                    let closed = seen.load(Ordering::Relaxed);
+                    let refused = Refused::unauthorized("no ticket");
+                    async move {
+                        if closed {
+                            Err(refused)
+                        } else {
+                            Ok(Identity::anonymous())
+                        }
+                    }
+                })
+                .admit(|_, _| async { Err(Refused::forbidden("no room for you")) })
+        })
+        .await;
+    let mut lifecycle = site.server.lifecycle();
+    for wire in Wire::ALL {
+        closed.store(true, Ordering::Relaxed);
+        match wire {
+            Wire::Polling(revision) => {
+                let client = Polling::open(&site, revision, "").await;
+                if revision == Revision::V4 {
+                    client.post(&["40"]).await;
+                }
+            }
+            Wire::Socket(revision) => {
+                let (mut socket, _) = Socket::engine(&site, revision).await;
+                if revision == Revision::V4 {
+                    socket.send("40").await;
+                }
+                assert!(socket.text().await.starts_with("44"));
+            }
+            Wire::Json => {
+                let refused = Socket::try_open(site.address, "/peer-data").await;
+                assert_eq!(refused.err(), Some(401));
+            }
+        }
+        let told = next(&mut lifecycle).await;
+        let LifecycleEvent::Refused {
+            address,
+            wire: Some(over),
+            peer: None,
+            room: None,
+            why,
+            ..
+        } = told
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((address, over), (HERE, spoken(wire)));
+        assert_eq!(why, Refused::unauthorized("no ticket"));
+
+        closed.store(false, Ordering::Relaxed);
+        let mut peer = Peer::connect(&site, wire).await;
+        peer.send(&event("CONNECT", ROOM, 1)).await;
+        let (connected, what) = short(&next(&mut lifecycle).await);
+        assert_eq!(what, "connected");
+        let told = next(&mut lifecycle).await;
+        let LifecycleEvent::Refused {
+            peer: Some(refused),
+            room: Some(place),
+            why,
+            ..
+        } = told
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((refused.id().to_string(), place), (connected, room(ROOM)));
+        assert_eq!(why, Refused::forbidden("no room for you"));
+        assert!(refused.disconnect());
+        let (_, what) = short(&next(&mut lifecycle).await);
+        assert_eq!(what, gone(CloseReason::Kicked));
+        // The application itself is not asked.
+        let own = Peer::connect(&site, Wire::Json).await;
+        assert_eq!(site.server.join(&id(&own), &room(ROOM)), Ok(()));
+        assert!(site.server.disconnect(&id(&own)));
+        for _ in 0..4 {
+            assert_eq!(short(&next(&mut lifecycle).await).0, own.id);
+        }
+    }
 }
