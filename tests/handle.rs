@@ -818,7 +818,7 @@ async fn full_rooms_and_servers_are_told_of(host: Host) {
     let LifecycleEvent::Refused {
         peer: None,
         room: None,
-        wire: None,
+        wire: Some(Spoken::SocketIo4),
         why,
         ..
     } = full

@@ -32,7 +32,7 @@ macro_rules! real_clients {
     };
 }
 
-real_clients!(axum_layer axum_service hyper_bare actix_app standalone nginx);
+real_clients!(axum_layer axum_service hyper_bare actix_app standalone nginx trust);
 
 #[test]
 #[ignore = "needs Node, npm packages, Chromium and nginx: run tests/run"]

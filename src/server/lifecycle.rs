@@ -14,7 +14,7 @@ use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::RoomId;
 use crate::session::Presence;
-use crate::wire::intent::{Door, Head};
+use crate::wire::intent::Head;
 
 /// Something that became of a client.
 ///
@@ -152,9 +152,14 @@ impl PeerData {
     }
 
     /// Tells of a request that was refused before anything was made of it.
-    pub(super) fn announce_refused_request(&self, door: Door, head: &Head<'_>, why: &Refused) {
+    pub(super) fn announce_refused_request(
+        &self,
+        head: &Head<'_>,
+        wire: Option<Wire>,
+        why: impl Into<Refused>,
+    ) {
         let address = self.inner.settings.edge.proxies().client_address(head);
-        self.announce_stranger(address, (door == Door::Json).then_some(Wire::Json), why);
+        self.announce_stranger(address, wire, why);
     }
 
     /// Tells of a client that was refused before it had a session.
@@ -162,14 +167,14 @@ impl PeerData {
         &self,
         address: Option<IpAddr>,
         wire: Option<Wire>,
-        why: &Refused,
+        why: impl Into<Refused>,
     ) {
         self.announce(|| LifecycleEvent::Refused {
             address,
             wire,
             peer: None,
             room: None,
-            why: why.clone(),
+            why: why.into(),
         });
     }
 

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::error::{Code, Refused};
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::wire::engine::Revision;
 use crate::wire::intent::{Door, Head, SocketHandshake};
 use crate::wire::reply::{Refusal, Reply, TurnedAway};
@@ -70,12 +70,13 @@ impl PeerData {
         &self,
         door: Door,
         head: &Head<'_>,
+        wire: session::Wire,
         jsonp: bool,
     ) -> Result<Arrival, Refusal> {
         let settings = &self.inner.settings;
         let address = settings.edge.proxies().client_address(head);
         let turn_away = |why: TurnedAway| {
-            self.announce_refused_request(door, head, &why.into());
+            self.announce_refused_request(head, Some(wire.into()), why);
             door.turn_away(why)
         };
         let seat = self.inner.intake.enter(address).map_err(|full| {

@@ -51,12 +51,12 @@ impl PeerData {
         };
         if !settings.edge.admits(door, head) {
             let why = Refused::forbidden("pages of that origin are not served");
-            self.announce_refused_request(door, head, &why);
+            self.announce_refused_request(head, spoken_at(door), why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
         if self.is_banned(head) {
-            self.announce_refused_request(door, head, &TurnedAway::Banned.into());
+            self.announce_refused_request(head, spoken_at(door), TurnedAway::Banned);
             let reply = Reply::from(door.turn_away(TurnedAway::Banned));
             return Task::Answer(reply.allow_origin(head.header("origin")));
         }
@@ -109,7 +109,8 @@ impl PeerData {
         revision: Revision,
         format: Format,
     ) -> Result<Task, Refusal> {
-        let arrival = self.arrive(door, head, format.jsonp.is_some())?;
+        let wire = session::Wire::Engine(revision);
+        let arrival = self.arrive(door, head, wire, format.jsonp.is_some())?;
         // Without a runtime there is no timer that could end the session.
         let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
             return Err(Refusal::Unavailable);
@@ -140,7 +141,8 @@ impl PeerData {
                 Ok(socket(Opening::Probe(connection)).into())
             }
             SocketTarget::Open { revision, base64 } => {
-                let arrival = self.arrive(door, head, false)?;
+                let wire = session::Wire::Engine(revision);
+                let arrival = self.arrive(door, head, wire, false)?;
                 Ok(
                     self.decide(revision == Revision::V3, arrival, move |arrival| {
                         socket(Opening::Engine(revision, base64, arrival))
@@ -148,14 +150,14 @@ impl PeerData {
                 )
             }
             SocketTarget::Json => {
-                let arrival = self.arrive(door, head, false)?;
+                let arrival = self.arrive(door, head, session::Wire::Json, false)?;
                 let dress = self.dress(head, None, None);
                 let server = self.clone();
                 Ok(self.decide(true, arrival, move |arrival| {
                     let Err(why) = &arrival.verdict else {
                         return socket(Opening::Json(arrival));
                     };
-                    server.announce_stranger(arrival.address, Some(Wire::Json), why);
+                    server.announce_stranger(arrival.address, Some(Wire::Json), why.clone());
                     // Only browsers say where a page is from, and their pages learn nothing of
                     // a handshake but that it failed.
                     if dress.origin.is_some() {
@@ -214,6 +216,11 @@ impl PeerData {
         };
         Some(Known { revision, polling })
     }
+}
+
+/// What is spoken at a door, as far as that says it.
+fn spoken_at(door: Door) -> Option<Wire> {
+    (door == Door::Json).then_some(Wire::Json)
 }
 
 #[cfg(test)]

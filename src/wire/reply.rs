@@ -100,7 +100,7 @@ impl From<TurnedAway> for Refused {
         let code = match why {
             TurnedAway::ServerFull => Code::Busy,
             TurnedAway::AddressFull => Code::RateLimited,
-            TurnedAway::Banned => Code::Refused,
+            TurnedAway::Banned => return Self::forbidden("the address is banned"),
             TurnedAway::HandshakeTooLarge => Code::TooLarge,
         };
         Self::new(code, why.message())

@@ -17,6 +17,7 @@ const SUITES = {
   actix_app: "doors",
   standalone: "standalone",
   nginx: "nginx",
+  trust: "trust",
 };
 
 const arguments_ = process.argv.slice(2);

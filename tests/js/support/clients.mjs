@@ -21,7 +21,7 @@ const TRANSPORTS = {
   upgrade: ["polling", "websocket"],
 };
 
-/** Every client in every way to connect: `{name, revision, open(url, options)}`. */
+/** Every client in every way to connect: `{name, revision, open(url, options)}`; `raw` is Socket.IO's own socket. */
 export const KINDS = [
   ...Object.keys(SOCKET_IO).flatMap((version) =>
     Object.keys(TRANSPORTS).map((transport) => ({
@@ -29,6 +29,7 @@ export const KINDS = [
       revision: version < 3 ? 3 : 4,
       transport,
       open: (url, options) => SocketIoClient.open(url, version, transport, options),
+      raw: (url, options) => SocketIoClient.socket(url, version, transport, options),
     })),
   ),
   {
@@ -73,10 +74,8 @@ class Client {
 }
 
 class SocketIoClient extends Client {
-  /** `settled: false` returns before the upgrade to websocket is over. */
-  static async open(url, version, transport, { settled = true, options = {} } = {}) {
-    const client = new SocketIoClient(`socket.io-client ${version} ${transport}`);
-    client.socket = SOCKET_IO[version](url, {
+  static socket(url, version, transport, options = {}) {
+    return SOCKET_IO[version](url, {
       transports: TRANSPORTS[transport],
       forceNew: true,
       reconnection: false,
@@ -84,6 +83,12 @@ class SocketIoClient extends Client {
       timeout: 20_000,
       ...options,
     });
+  }
+
+  /** `settled: false` returns before the upgrade to websocket is over. */
+  static async open(url, version, transport, { settled = true, options = {} } = {}) {
+    const client = new SocketIoClient(`socket.io-client ${version} ${transport}`);
+    client.socket = SocketIoClient.socket(url, version, transport, options);
     const upgraded = transport === "upgrade" && settled && client.#upgraded();
     client.socket.on("message", (event) => client.inbox.push(buffers(event)));
     client.closed = new Promise((resolve) => client.socket.on("disconnect", resolve));
