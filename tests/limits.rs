@@ -319,9 +319,8 @@ async fn pings_count_like_messages(host: Host) {
         match peer.socket().frame().await {
             Frame::Closed(code) => break code,
             Frame::Pong(_) => {
-                peer.socket()
-                    .send_message(Message::Ping(Vec::new().into()))
-                    .await;
+                let ping = Message::Ping(Vec::new().into());
+                peer.socket().send_message(ping).await;
             }
             other => panic!("{other:?}"),
         }

@@ -60,8 +60,9 @@
 //!   has no websockets there (extended CONNECT): clients need HTTP/1.1 for them, which browsers
 //!   choose by themselves where both are offered.
 //! - A client that does not read what it is sent is not read either, once the buffers of the
-//!   connection are full. Its session ends with its heartbeat or when its outbox is full; its
-//!   connection and what actix has buffered for it, when TCP gives it up.
+//!   connection are full. Its session ends after [`write_timeout`](crate::Limits::write_timeout) or
+//!   when its outbox is full, and its rooms are told; its connection and what actix has buffered
+//!   for it, when TCP gives it up.
 //! - actix compares paths decoded: `/socket%2eio/` is `/socket.io/` here.
 
 mod request;

@@ -182,7 +182,10 @@ impl Post {
         if outcome.is_ok() {
             outcome = self.act(&body, &mut packets).await;
         }
-        match self.charge(packets, body.len()) {
+        let bytes = body.len();
+        // Its memory need not wait together with the client.
+        drop(body);
+        match self.charge(packets, bytes) {
             Charged::Free => {}
             Charged::Pause(pause) => self.rest(pause).await,
             Charged::Spent => outcome = Err(Refusal::RateLimited),

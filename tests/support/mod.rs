@@ -6,6 +6,7 @@
 // Each test file is a crate of its own and uses some of this.
 #![allow(dead_code, unused_imports, unused_macros, clippy::unwrap_used)]
 
+mod bystanders;
 mod hosts;
 mod http;
 mod peer;
@@ -15,6 +16,7 @@ mod socket;
 
 use std::time::Duration;
 
+pub(crate) use bystanders::{Bystanders, QUIET};
 pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper, signals, signals_below};
 #[cfg(feature = "actix")]
 pub(crate) use hosts::{run_actix, serve_actix};
