@@ -224,7 +224,6 @@ impl PeerData {
         let held = Held::new(client);
         let (ending, wakes) = client.step(Session::take_ending);
         let slow = ending.map(|Ending { reason, peers }| {
-            client.leave_seat();
             {
                 let mut sessions = self.inner.sessions.lock(&client.sid);
                 sessions.remove(&client.sid);

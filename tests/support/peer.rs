@@ -31,6 +31,15 @@ impl Wire {
         Self::Socket(Revision::V4),
     ];
 
+    /// What the server calls it.
+    pub(crate) fn spoken(self) -> peer_data_server::Wire {
+        match self.revision() {
+            Some(Revision::V3) => peer_data_server::Wire::SocketIo2,
+            Some(Revision::V4) => peer_data_server::Wire::SocketIo4,
+            None => peer_data_server::Wire::Json,
+        }
+    }
+
     fn revision(self) -> Option<Revision> {
         match self {
             Self::Polling(revision) | Self::Socket(revision) => Some(revision),
