@@ -2,12 +2,14 @@
 
 use crate::wire::socket::{self, Namespace, Packet};
 
+/// Attachments that an event may announce.
+const MAX: usize = 10;
+
 /// Text, as far as it is some.
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
-    const MAX: usize = 10;
     let Ok(packet) = socket::decode(text, MAX) else {
         return;
     };
@@ -51,7 +53,7 @@ fn check(text: &str, namespace: Namespace<'_>) {
 fn check_event(text: &str, ack: Option<&str>, attachments: Option<usize>, data: &str) {
     assert!(!data.is_empty() && text.ends_with(data));
     assert!(!data.starts_with(|first: char| first.is_ascii_digit()));
-    assert!(attachments.is_none_or(|count| count <= 10));
+    assert!(attachments.is_none_or(|count| count <= MAX));
     let is_number = |ack: &str| ack.bytes().all(|digit| digit.is_ascii_digit());
     assert!(ack.is_none_or(|ack| !ack.is_empty() && ack.len() <= 19 && is_number(ack)));
 }
