@@ -48,7 +48,7 @@ pub(crate) enum Packet<'a> {
 
 /// Where a packet belongs to, as the client wrote it: `/`, `/chat`, `/chat?token=x`.
 ///
-/// It has at most 256 bytes, no comma and no control characters.
+/// It has at most 256 bytes, no comma and no ASCII control characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Namespace<'a>(&'a str);
 
