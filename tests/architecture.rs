@@ -54,8 +54,12 @@ fn sources() -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            if path.file_stem().is_some_and(|name| name == "tests") {
-                // Unit tests in a file of their own may look wherever they want.
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            if matches!(
+                &*name,
+                "tests" | "versus_tungstenite" | "simulation" | "fuzz"
+            ) {
+                // What only tests and fuzzers see may look wherever it wants.
             } else if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") {
