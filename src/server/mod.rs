@@ -23,6 +23,8 @@ mod peer;
 mod policy;
 mod polling;
 mod request;
+#[cfg(test)]
+mod simulation;
 mod sweeper;
 
 use std::fmt;

@@ -91,7 +91,7 @@ impl Sweeper {
     }
 
     /// The sessions whose slots have come; `None` when the wheel is empty and stops.
-    fn take_due(&self, now: Instant) -> Option<Vec<(u64, SessionId)>> {
+    pub(super) fn take_due(&self, now: Instant) -> Option<Vec<(u64, SessionId)>> {
         let mut wheel = lock(&self.wheel);
         if wheel.slots.is_empty() {
             wheel.turning = false;
@@ -144,7 +144,7 @@ async fn turn(mut turning: Turning, tick: Duration) {
 }
 
 impl PeerData {
-    fn look_at(&self, slot: u64, sid: &SessionId, now: Instant) {
+    pub(super) fn look_at(&self, slot: u64, sid: &SessionId, now: Instant) {
         let Some(peer) = self.session(sid) else {
             return;
         };

@@ -1,0 +1,534 @@
+//! One simulated client: what it says and hears, over whatever carries it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use super::dice::Dice;
+use super::record::Heard;
+use super::wire::{Body, Request, Socket, ask, frame};
+use crate::id::{PeerId, RoomId, SessionId};
+use crate::server::{PeerData, Task};
+use crate::wire::engine::{self, Packet, Revision};
+use crate::wire::payload;
+use crate::wire::reply::Reply;
+
+pub(super) const ROOMS: [&str; 3] = ["attic", "cellar", "kitchen"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Polling(Revision),
+    Upgrading(Revision),
+    Socket(Revision),
+    Json,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Polling(Revision::V3),
+        Self::Polling(Revision::V4),
+        Self::Upgrading(Revision::V3),
+        Self::Upgrading(Revision::V4),
+        Self::Socket(Revision::V3),
+        Self::Socket(Revision::V4),
+        Self::Json,
+    ];
+
+    fn revision(self) -> Option<Revision> {
+        match self {
+            Self::Polling(revision) | Self::Upgrading(revision) | Self::Socket(revision) => {
+                Some(revision)
+            }
+            Self::Json => None,
+        }
+    }
+}
+
+enum Say {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+pub(super) struct Guest {
+    server: PeerData,
+    kind: Kind,
+    sid: Option<String>,
+    pub(super) id: Option<PeerId>,
+    /// What is to be said, in order.
+    says: VecDeque<Say>,
+    pub(super) get: Option<Request>,
+    pub(super) post: Option<(Request, Body)>,
+    pub(super) socket: Option<Socket>,
+    /// A websocket that is to take over.
+    pub(super) probe: Option<Socket>,
+    /// It may: nothing is asked for any more but what waits already.
+    pub(super) moving: bool,
+    pub(super) over: bool,
+    /// Answers no heartbeat any more.
+    pub(super) silent: bool,
+    rooms: BTreeSet<usize>,
+    said: u64,
+    pub(super) heard: Vec<Heard>,
+    /// An event whose attachments are still to come.
+    partial: Option<(Value, usize)>,
+}
+
+impl Guest {
+    pub(super) fn open(server: &PeerData, kind: Kind) -> Self {
+        let mut guest = Self {
+            server: server.clone(),
+            kind,
+            sid: None,
+            id: None,
+            says: VecDeque::new(),
+            get: None,
+            post: None,
+            socket: None,
+            probe: None,
+            moving: false,
+            over: false,
+            silent: false,
+            rooms: BTreeSet::new(),
+            said: 0,
+            heard: Vec::new(),
+            partial: None,
+        };
+        match kind {
+            Kind::Json => guest.socket = Socket::new(ask(server, "GET", "/peer-data", "", true)),
+            Kind::Socket(_) => {
+                let task = ask(
+                    server,
+                    "GET",
+                    "/socket.io/",
+                    &guest.query("websocket"),
+                    true,
+                );
+                guest.socket = Socket::new(task);
+            }
+            Kind::Polling(_) | Kind::Upgrading(_) => {
+                let query = guest.query("polling");
+                match ask(server, "GET", "/socket.io/", &query, false) {
+                    Task::Answer(reply) => guest.hear_reply(&reply),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        if kind.revision() == Some(Revision::V4) {
+            guest.says.push_back(Say::Text("40".to_owned()));
+        }
+        guest
+    }
+
+    fn query(&self, transport: &str) -> String {
+        let revision = match self.kind.revision() {
+            Some(Revision::V3) => 3,
+            _ => 4,
+        };
+        let sid = self.sid.as_deref().map(|sid| format!("&sid={sid}"));
+        let sid = sid.unwrap_or_default();
+        format!("EIO={revision}&transport={transport}{sid}")
+    }
+
+    fn revision(&self) -> Revision {
+        self.kind.revision().unwrap_or(Revision::V4)
+    }
+
+    /// Its session is over: all that it has open goes.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+        self.get = None;
+        self.post = None;
+        for socket in [&mut self.socket, &mut self.probe].into_iter().flatten() {
+            socket.hang_up();
+        }
+    }
+
+    /// Thinks of something to say.
+    pub(super) fn think(&mut self, dice: &mut Dice) {
+        let Some(own) = self.id else { return };
+        if self.over {
+            return;
+        }
+        let room = dice.below(ROOMS.len());
+        let name = ROOMS[room];
+        match dice.below(10) {
+            0 | 1 if !self.rooms.contains(&room) => {
+                self.rooms.insert(room);
+                self.say_event("CONNECT", name, None, "null");
+            }
+            2 if dice.once_in(2) && self.rooms.remove(&room) => {
+                self.say_event("DISCONNECT", name, None, "null");
+            }
+            3 if dice.once_in(4) => self.say_event("CHAT", "nowhere", None, "{\"n\":0}"),
+            4 if dice.once_in(4) => self.say_wrong(),
+            5 | 6 if self.rooms.contains(&room) => {
+                self.said += 1;
+                let number = self.said;
+                if self.kind == Kind::Json || dice.once_in(2) {
+                    let long = "x".repeat(dice.below(2_000));
+                    self.say_event(
+                        "CHAT",
+                        name,
+                        None,
+                        &format!("{{\"n\":{number},\"x\":\"{long}\"}}"),
+                    );
+                } else {
+                    self.say_binary(name, number);
+                }
+            }
+            _ if self.rooms.contains(&room) => {
+                let members = self.server.members(&RoomId::new(name).unwrap());
+                let callee = dice.pick(&members).filter(|callee| **callee != own);
+                let kind = *dice.pick(&["OFFER", "ANSWER", "CANDIDATE"]).unwrap();
+                if let Some(callee) = callee {
+                    self.said += 1;
+                    let payload = format!("{{\"n\":{}}}", self.said);
+                    self.say_event(kind, name, Some(callee), &payload);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn say_event(&mut self, kind: &str, room: &str, callee: Option<&PeerId>, payload: &str) {
+        let callee = callee.map_or("null".to_owned(), |id| format!("{{\"id\":\"{id}\"}}"));
+        let event = format!(
+            r#"{{"type":"{kind}","caller":null,"callee":{callee},"room":{{"id":"{room}"}},"payload":{payload}}}"#
+        );
+        self.says.push_back(Say::Text(match self.kind {
+            Kind::Json => event,
+            _ => format!("42[\"message\",{event}]"),
+        }));
+    }
+
+    fn say_binary(&mut self, room: &str, number: u64) {
+        let event = format!(
+            r#"451-["message",{{"type":"CHAT","room":{{"id":"{room}"}},"payload":{{"n":{number},"b":{{"_placeholder":true,"num":0}}}}}}]"#
+        );
+        self.says.push_back(Say::Text(event));
+        self.says
+            .push_back(Say::Binary(number.to_le_bytes().to_vec()));
+    }
+
+    fn say_wrong(&mut self) {
+        self.says.push_back(Say::Text(match self.kind {
+            Kind::Json => "null".to_owned(),
+            _ => "42[\"message\",{\"type\":7}]".to_owned(),
+        }));
+    }
+
+    /// Leaves as the protocol has it.
+    pub(super) fn say_goodbye(&mut self) {
+        match self.kind {
+            Kind::Json => self.send_frame(0x88, &1000_u16.to_be_bytes()),
+            _ => self.says.push_back(Say::Text("41".to_owned())),
+        }
+    }
+
+    /// Sends what is not the protocol.
+    pub(super) fn blunder(&mut self) {
+        match self.kind {
+            Kind::Json => self.send_frame(0x82, b"x"),
+            _ => self.says.push_back(Say::Text("9".to_owned())),
+        }
+    }
+
+    fn send_frame(&mut self, first: u8, payload: &[u8]) {
+        if let Some(socket) = &mut self.socket {
+            socket.send(vec![frame(first, payload, [0; 4])]);
+        }
+    }
+
+    /// Gives some of what is to be said to whatever carries it.
+    pub(super) fn speak(&mut self, dice: &mut Dice) {
+        if self.over || self.says.is_empty() {
+            return;
+        }
+        let revision = self.revision();
+        if let Some(socket) = &mut self.socket {
+            let mut bytes = Vec::new();
+            for say in self.says.drain(..) {
+                match say {
+                    Say::Text(text) => {
+                        let pieces = match dice.once_in(3) {
+                            true => dice.split(text.as_bytes()),
+                            false => vec![text.into_bytes()],
+                        };
+                        let last = pieces.len() - 1;
+                        for (at, piece) in pieces.iter().enumerate() {
+                            let opcode = u8::from(at == 0) | if at == last { 0x80 } else { 0 };
+                            let mask = [dice.below(256), at, 7, 9];
+                            let mask = mask.map(|byte| u8::try_from(byte % 256).unwrap());
+                            bytes.extend(frame(opcode, piece, mask));
+                        }
+                    }
+                    Say::Binary(data) if revision == Revision::V3 => {
+                        bytes.extend(frame(0x82, &[&[4], &data[..]].concat(), [1, 2, 3, 4]));
+                    }
+                    Say::Binary(data) => bytes.extend(frame(0x82, &data, [1, 2, 3, 4])),
+                }
+            }
+            socket.send(dice.split(&bytes));
+            return;
+        }
+        if self.post.is_some() || self.moving || self.sid.is_none() {
+            return;
+        }
+        let count = 1 + dice.below(self.says.len());
+        let packets: Vec<_> = self
+            .says
+            .drain(..count)
+            .map(|say| match say {
+                Say::Text(text) => text,
+                Say::Binary(data) => engine::base64(revision, &data),
+            })
+            .collect();
+        let text = match revision {
+            Revision::V3 => packets
+                .iter()
+                .map(|packet| format!("{}:{packet}", packet.len()))
+                .collect(),
+            Revision::V4 => packets.join("\x1e"),
+        };
+        let body = Body::new(dice.split(text.as_bytes()));
+        match ask(
+            &self.server,
+            "POST",
+            "/socket.io/",
+            &self.query("polling"),
+            false,
+        ) {
+            Task::Post(post) => {
+                let coming = body.clone();
+                let post = post.run(move |cx| coming.poll(cx));
+                self.post = Some((Request::new(post), body));
+            }
+            Task::Answer(reply) => {
+                assert_eq!(reply.status, 400);
+                self.end();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks for what there is to hear, where that has to be asked for.
+    pub(super) fn listen(&mut self) {
+        let polls = self.socket.is_none() && self.sid.is_some() && !self.moving && !self.over;
+        if !polls || self.get.is_some() {
+            return;
+        }
+        match ask(
+            &self.server,
+            "GET",
+            "/socket.io/",
+            &self.query("polling"),
+            false,
+        ) {
+            Task::Poll(poll) => self.get = Some(Request::new(poll)),
+            Task::Answer(reply) => {
+                assert_eq!(reply.status, 400);
+                self.end();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Tries to move to a websocket.
+    pub(super) fn try_to_move(&mut self) {
+        let may = matches!(self.kind, Kind::Upgrading(_)) && self.socket.is_none();
+        if !may || self.probe.is_some() || self.sid.is_none() || self.over {
+            return;
+        }
+        let task = ask(
+            &self.server,
+            "GET",
+            "/socket.io/",
+            &self.query("websocket"),
+            true,
+        );
+        self.probe = Socket::new(task);
+        if let Some(probe) = &mut self.probe {
+            probe.send(vec![frame(0x81, b"2probe", [5; 4])]);
+        }
+    }
+
+    /// Thinks better of it, as long as it can.
+    pub(super) fn stay(&mut self) {
+        if let Some(mut probe) = self.probe.take() {
+            probe.hang_up();
+            probe.turn(usize::MAX);
+            self.moving = false;
+        }
+    }
+
+    /// What has become of all that is on its way. Whether anything has.
+    pub(super) fn go_on(&mut self, reads: usize) -> bool {
+        let mut active = false;
+        if let Some(reply) = self.get.as_mut().and_then(Request::answer) {
+            self.get = None;
+            active = true;
+            self.hear_reply(&reply);
+        }
+        if let Some(reply) = self.post.as_mut().and_then(|(post, _)| post.answer()) {
+            self.post = None;
+            active = true;
+            if reply.status != 200 {
+                self.end();
+            }
+        }
+        for socket in [&mut self.socket, &mut self.probe].into_iter().flatten() {
+            active |= socket.turn(reads);
+        }
+        while let Some((first, payload)) = self.socket.as_mut().and_then(Socket::frame) {
+            active = true;
+            self.hear_frame(first, &payload);
+        }
+        while let Some((first, payload)) = self.probe.as_mut().and_then(Socket::frame) {
+            active = true;
+            match (first, &payload[..]) {
+                (0x81, b"3probe") => self.moving = true,
+                // It may not, or not any more.
+                (0x88, _) => {
+                    self.probe = None;
+                    self.moving = false;
+                }
+                other => panic!("{other:?} on a probe"),
+            }
+        }
+        if self.moving && self.get.is_none() && self.post.is_none() && !self.over {
+            self.moving = false;
+            active = true;
+            self.socket = self.probe.take();
+            self.send_frame(0x81, b"5");
+        }
+        if self.socket.as_ref().is_some_and(Socket::is_gone) && !self.over {
+            self.end();
+        }
+        active
+    }
+
+    fn hear_reply(&mut self, reply: &Reply) {
+        if reply.status != 200 {
+            assert_eq!(reply.status, 400);
+            return self.end();
+        }
+        let kind = reply
+            .headers
+            .iter()
+            .find(|(name, _)| *name == "content-type");
+        let binary = kind.is_some_and(|(_, kind)| kind.starts_with("application/octet-stream"));
+        let body = reply.body.clone();
+        self.find_session(&String::from_utf8_lossy(&body));
+        for packet in payload::decode(self.revision(), &body, binary) {
+            match packet.expect("what the server says is well-formed") {
+                Packet::Binary(data) => self.hear_attachment(&data),
+                packet => self.hear_packet(&packet),
+            }
+        }
+    }
+
+    fn hear_frame(&mut self, first: u8, payload: &[u8]) {
+        match (first, self.kind) {
+            (0x81, Kind::Json) => self.hear_event(str::from_utf8(payload).unwrap()),
+            (0x81, _) => {
+                let text = str::from_utf8(payload).unwrap();
+                self.find_session(text);
+                let packet = engine::decode_text(self.revision(), text).expect("a packet");
+                self.hear_packet(&packet);
+            }
+            (0x82, Kind::Json) => self.hear_attachment(payload),
+            (0x82, _) => match engine::decode_binary(self.revision(), payload).expect("a packet") {
+                Packet::Binary(data) => self.hear_attachment(&data),
+                other => panic!("{other:?}"),
+            },
+            (0x89, _) if self.silent => {}
+            (0x89, _) => self.send_frame(0x8a, payload),
+            (0x88, _) => self.end(),
+            (0x8a, _) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hear_packet(&mut self, packet: &Packet<'_>) {
+        match *packet {
+            Packet::Open => assert!(self.sid.is_some()),
+            Packet::Close => self.end(),
+            Packet::Ping(_) if self.silent => {}
+            Packet::Ping(_) => self.says.push_front(Say::Text("3".to_owned())),
+            Packet::Pong(_) | Packet::Noop => {}
+            Packet::Message(text) => self.hear_message(text),
+            Packet::Binary(_) | Packet::Upgrade => panic!("{packet:?}"),
+        }
+    }
+
+    /// Takes its session id out of the open packet.
+    fn find_session(&mut self, text: &str) {
+        if let Some((_, rest)) = text
+            .split_once("0{\"sid\":\"")
+            .filter(|_| self.sid.is_none())
+        {
+            self.sid = Some(rest[..20].to_owned());
+        }
+    }
+
+    fn hear_message(&mut self, text: &str) {
+        let (kind, rest) = text.split_at(1);
+        match kind {
+            "0" => {
+                let sid = SessionId::parse(self.sid.as_deref().unwrap()).unwrap();
+                let client = self.server.session(&sid);
+                // It may be over by now, on the server.
+                self.id = client.and_then(|client| client.with(|session| session.peer()));
+            }
+            "1" => self.end(),
+            "2" => {
+                let event = rest
+                    .trim_start_matches("[\"message\",")
+                    .trim_end_matches(']');
+                self.hear_event(event);
+            }
+            "5" => {
+                let (_, event) = rest.split_once("-[\"message\",").unwrap();
+                self.hear_event(event.trim_end_matches(']'));
+            }
+            other => panic!("{other:?} in {text}"),
+        }
+    }
+
+    fn hear_event(&mut self, text: &str) {
+        let event: Value =
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(self.partial.is_none(), "attachments come with their event");
+        match text.matches("\"_placeholder\":true").count() {
+            0 => self.hear_whole(&event),
+            missing => self.partial = Some((event, missing)),
+        }
+    }
+
+    fn hear_attachment(&mut self, data: &[u8]) {
+        let (event, missing) = self.partial.take().expect("an event that has attachments");
+        let number = event["payload"]["n"].as_u64().unwrap();
+        assert_eq!(data, number.to_le_bytes(), "its own attachment");
+        match missing - 1 {
+            0 => self.hear_whole(&event),
+            missing => self.partial = Some((event, missing)),
+        }
+    }
+
+    fn hear_whole(&mut self, event: &Value) {
+        let Some(caller) = event["caller"]["id"].as_str() else {
+            // The server's own: who this is, or what was wrong.
+            if event["type"] == "READY" {
+                let id: PeerId = event["payload"]["id"].as_str().unwrap().parse().unwrap();
+                self.id = Some(id);
+            }
+            return;
+        };
+        let caller = caller.parse().unwrap();
+        self.heard.push(match event["type"].as_str().unwrap() {
+            "CONNECT" => Heard::Came(caller),
+            "DISCONNECT" => Heard::Left(caller),
+            _ => Heard::Said(caller, event["payload"]["n"].as_u64().unwrap()),
+        });
+    }
+}

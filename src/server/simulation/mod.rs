@@ -1,0 +1,292 @@
+//! Many clients on all wires, on one thread and on invented time, with bytes in pieces, stalls,
+//! losses and upgrades, all of it decided by a seed; and what must be true of it all the same.
+//!
+//! Each peer hears what the server has decided that it hears, in that order, once: all of it if it
+//! is connected to the end, and else a beginning of it. Whoever waits is looked at only after
+//! somebody has woken it, so a forgotten wake-up shows as a loss. In the end nothing is left.
+
+mod dice;
+mod guest;
+mod record;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder as Runtime, EnterGuard};
+
+use super::PeerData;
+use super::client::Client;
+use super::custom::Verdict;
+use crate::clock;
+use crate::id::SessionId;
+use dice::Dice;
+use guest::{Guest, Kind};
+use record::{Heard, Record};
+
+const SEEDS: u64 = 10_000;
+
+/// Things that happen in one world.
+const STEPS: usize = 120;
+
+/// Guests at a time.
+const GUESTS: usize = 5;
+
+struct World<'a> {
+    server: PeerData,
+    record: Record,
+    dice: Dice,
+    now: Instant,
+    guests: Vec<Guest>,
+    past: Vec<Guest>,
+    clients: BTreeMap<String, Weak<Client>>,
+    /// Sessions are opened where there is a runtime; its timer is not used.
+    _runtime: EnterGuard<'a>,
+}
+
+impl<'a> World<'a> {
+    fn new(seed: u64, runtime: EnterGuard<'a>, start: Instant) -> Self {
+        clock::set(start);
+        let record = Record::default();
+        let book = record.clone();
+        let seconds = Duration::from_secs;
+        let server = PeerData::builder()
+            .ping_interval(seconds(10))
+            .ping_timeout(seconds(5))
+            .upgrade_timeout(seconds(5))
+            .connect_timeout(seconds(5))
+            .write_timeout(seconds(8))
+            .max_message(5_000)
+            .max_outbox(12_000)
+            .relay(move |_, event| {
+                book.relay(event);
+                Verdict::Relay
+            })
+            .build()
+            .unwrap();
+        record.listen(server.lifecycle());
+        Self {
+            server,
+            record,
+            dice: Dice::new(seed),
+            now: start,
+            guests: Vec::new(),
+            past: Vec::new(),
+            clients: BTreeMap::new(),
+            _runtime: runtime,
+        }
+    }
+
+    fn run(mut self) {
+        for _ in 0..STEPS {
+            self.step();
+        }
+        self.come_to_rest();
+        self.judge();
+        self.end();
+    }
+
+    fn step(&mut self) {
+        if self.guests.len() < GUESTS && self.dice.once_in(3) {
+            let kind = *self.dice.pick(&Kind::ALL).unwrap();
+            self.guests.push(Guest::open(&self.server, kind));
+        }
+        let dice = &mut self.dice;
+        for guest in &mut self.guests {
+            match dice.below(40) {
+                0..=9 => guest.think(dice),
+                10..=17 => guest.speak(dice),
+                18..=24 => guest.listen(),
+                25..=27 => {
+                    if let Some((_, body)) = &guest.post {
+                        body.arrive(1 + dice.below(4));
+                    }
+                }
+                28..=29 => guest.try_to_move(),
+                30 if dice.once_in(3) => guest.stay(),
+                31 => {
+                    if let Some(socket) = &mut guest.socket {
+                        socket.stalled = true;
+                    }
+                }
+                32..=33 => {
+                    if let Some(socket) = guest.socket.as_mut().filter(|socket| socket.stalled) {
+                        socket.resume();
+                    }
+                }
+                34 if dice.once_in(10) => guest.silent = true,
+                35 if dice.once_in(10) => guest.end(),
+                36 if dice.once_in(10) => guest.say_goodbye(),
+                37 if dice.once_in(10) => guest.blunder(),
+                38 if dice.once_in(10) => {
+                    if let Some(id) = guest.id {
+                        self.server.disconnect(&id);
+                    }
+                }
+                _ => {}
+            }
+            // What is on its way arrives now, or in part, or later.
+            if !dice.once_in(4) {
+                guest.go_on(1 + dice.below(4));
+            }
+        }
+        if self.dice.once_in(4) {
+            let millis = self.dice.below(3_000);
+            self.pass(Duration::from_millis(millis.try_into().unwrap()));
+        }
+        self.take_stock();
+    }
+
+    /// Time passes, and the sweeper looks at whom it is due for.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        clock::set(self.now);
+        for (slot, sid) in self
+            .server
+            .inner
+            .sweeper
+            .take_due(self.now)
+            .unwrap_or_default()
+        {
+            self.server.look_at(slot, &sid, self.now);
+        }
+    }
+
+    /// Keeps in mind whom there is, and lets those go who are done.
+    fn take_stock(&mut self) {
+        let sessions = &self.server.inner.sessions;
+        let seen = sessions
+            .collect(|sid: &SessionId, client| (sid.as_str().to_owned(), Arc::downgrade(client)));
+        self.clients.extend(seen);
+        let (past, guests) = self.guests.drain(..).partition(|guest| {
+            let closing = guest.socket.iter().chain(&guest.probe);
+            guest.over && closing.into_iter().all(wire::Socket::is_gone)
+        });
+        self.guests = guests;
+        let past: Vec<_> = past;
+        self.past.extend(past);
+    }
+
+    /// No time passes and nothing goes wrong, until there is nothing more to say or to hear.
+    fn come_to_rest(&mut self) {
+        for _ in 0..10_000 {
+            let mut active = false;
+            for guest in &mut self.guests {
+                if let Some(socket) = guest.socket.as_mut().filter(|socket| socket.stalled) {
+                    socket.resume();
+                }
+                guest.speak(&mut self.dice);
+                guest.listen();
+                if let Some((_, body)) = &guest.post {
+                    body.arrive(1_000);
+                }
+                active |= guest.go_on(usize::MAX);
+            }
+            self.take_stock();
+            if !active {
+                return;
+            }
+        }
+        panic!("there is no rest");
+    }
+
+    fn judge(&self) {
+        for guest in &self.guests {
+            let is_connected = guest.id.is_some_and(|id| self.server.peer(&id).is_some());
+            self.compare(guest, is_connected && !guest.over);
+        }
+        for guest in &self.past {
+            self.compare(guest, false);
+        }
+    }
+
+    fn compare(&self, guest: &Guest, whole: bool) {
+        let Some(id) = guest.id else {
+            assert!(guest.heard.is_empty());
+            return;
+        };
+        let expected: Vec<Heard> = self.record.expected(&id);
+        if whole {
+            assert_eq!(guest.heard, expected, "what {id} has heard");
+        } else {
+            assert!(
+                expected.starts_with(&guest.heard),
+                "{id} has heard {:?} and not {expected:?}",
+                guest.heard
+            );
+        }
+    }
+
+    /// Everybody goes, by a word or without one.
+    fn end(mut self) {
+        for guest in &mut self.guests {
+            match self.dice.below(3) {
+                0 => guest.say_goodbye(),
+                1 => guest.end(),
+                _ => guest.silent = true,
+            }
+            guest.speak(&mut self.dice);
+            if let Some((_, body)) = &guest.post {
+                body.arrive(1_000);
+            }
+            guest.go_on(usize::MAX);
+        }
+        for _ in 0..60 {
+            self.pass(Duration::from_secs(1));
+            for guest in &mut self.guests {
+                guest.go_on(usize::MAX);
+            }
+        }
+        for guest in self.guests.iter().chain(&self.past) {
+            self.compare(guest, false);
+        }
+        drop(std::mem::take(&mut self.guests));
+        drop(std::mem::take(&mut self.past));
+        for _ in 0..60 {
+            self.pass(Duration::from_secs(1));
+        }
+
+        let inner = &self.server.inner;
+        assert_eq!((self.server.peer_count(), self.server.room_count()), (0, 0));
+        assert_eq!(inner.sessions.len(), 0, "no session is left");
+        assert!(
+            inner.sweeper.take_due(self.now).is_none(),
+            "nobody is waited for"
+        );
+        assert!(self.record.is_over(), "every departure is told");
+        for client in self.clients.values() {
+            assert_eq!(client.strong_count(), 0, "no client is kept");
+        }
+    }
+}
+
+/// Says which seed it was if it was the last.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "seed {0}: SIMULATION_SEED={0} cargo test --lib simulation",
+                self.0
+            );
+        }
+    }
+}
+
+fn simulate(seed: u64) {
+    let runtime = Runtime::new_current_thread().enable_all().build().unwrap();
+    let seed = Seed(seed);
+    World::new(seed.0, runtime.enter(), Instant::now()).run();
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_left_behind() {
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        return simulate(seed.parse().unwrap());
+    }
+    for seed in 0..SEEDS {
+        simulate(seed);
+    }
+}
