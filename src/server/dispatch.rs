@@ -263,7 +263,8 @@ impl PeerData {
         room: &RoomId,
         signal: &Signal,
     ) -> Result<Done, (Code, &'static str)> {
-        let entered = self.enter(&Held::new(client), own, room, signal);
+        let capacity = self.capacity(room);
+        let entered = self.enter(&Held::new(client), own, room, capacity, signal);
         let entered = entered.map_err(|error| {
             let (code, message) = match error {
                 JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),

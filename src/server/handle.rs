@@ -166,12 +166,13 @@ impl PeerData {
     pub fn join(&self, peer: &PeerId, room: &RoomId) -> Result<(), JoinError> {
         let client = self.inner.broker.mailbox(peer);
         let client = client.ok_or(JoinError::NoSuchPeer)?;
+        let capacity = self.capacity(room);
         let entered = {
             let held = Held::new(&client);
             if self.inner.broker.is_member(peer, room.as_str()) {
                 return Ok(());
             }
-            self.enter(&held, peer, room, &notice::arrival(peer, room))?
+            self.enter(&held, peer, room, capacity, &notice::arrival(peer, room))?
         };
         self.close_slow(&entered.delivery.full);
         Ok(())
@@ -209,9 +210,10 @@ impl PeerData {
     pub fn move_peer(&self, peer: &PeerId, from: &RoomId, to: &RoomId) -> Result<(), JoinError> {
         let client = self.inner.broker.mailbox(peer);
         let client = client.ok_or(JoinError::NoSuchPeer)?;
+        let capacity = self.capacity(to);
         let (others, mut told) = {
             let held = Held::new(&client);
-            self.shift(&held, peer, from, to)?
+            self.shift(&held, peer, from, to, capacity)?
         };
         told.full
             .extend(self.tell_of_others(&client, peer, from, &others));

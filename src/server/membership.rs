@@ -80,19 +80,18 @@ impl PeerData {
         accepted.then_some(peer)
     }
 
-    /// Puts a peer into a room and gives `signal` to the others there, also if it is in it already.
+    /// Puts a peer into a room that takes `capacity` and gives `signal` to the others there, also if
+    /// it is in it already.
     pub(super) fn enter(
         &self,
         held: &Held<'_>,
         id: &PeerId,
         room: &RoomId,
+        capacity: usize,
         signal: &Signal,
     ) -> Result<Entered, JoinError> {
         self.check_room_count(id, room, None)?;
-        let joined = self
-            .inner
-            .broker
-            .join_within(id, room, self.capacity(room))?;
+        let joined = self.inner.broker.join_within(id, room, capacity)?;
         let delivery = joined.members.deliver(Some(id), signal);
         if joined.newly {
             self.announce_joined(held, id, room);
@@ -108,8 +107,9 @@ impl PeerData {
         });
     }
 
-    /// How many peers a room takes.
-    fn capacity(&self, room: &RoomId) -> usize {
+    /// How many peers a room takes. Never asked while a client is held: the application answers, and
+    /// may do to that client whatever the handle can do.
+    pub(super) fn capacity(&self, room: &RoomId) -> usize {
         let settings = &self.inner.settings;
         let most = settings.limits.max_peers_per_room;
         settings.policies.capacity(room).min(most)
@@ -150,13 +150,14 @@ impl PeerData {
         Some((departure.others, delivery))
     }
 
-    /// Takes a peer out of a room for another. Nothing is changed if it cannot be.
+    /// Takes a peer out of a room for another, which takes `capacity`. Nothing is changed if it cannot be.
     pub(super) fn shift(
         &self,
         held: &Held<'_>,
         id: &PeerId,
         from: &RoomId,
         to: &RoomId,
+        capacity: usize,
     ) -> Result<(Members<Client>, Delivery), JoinError> {
         let broker = &self.inner.broker;
         if !broker.is_member(id, from.as_str()) {
@@ -166,7 +167,7 @@ impl PeerData {
             return Ok((Members::none(), Delivery::default()));
         }
         self.check_room_count(id, to, Some(from))?;
-        let joined = broker.join_within(id, to, self.capacity(to))?;
+        let joined = broker.join_within(id, to, capacity)?;
         let left = self.exit(held, id, from.as_str(), &notice::departure(id, from));
         let (others, mut delivery) = left.ok_or(JoinError::NotInRoom)?;
         if joined.newly {

@@ -250,9 +250,10 @@ impl Guest {
             for say in self.says.drain(..) {
                 match say {
                     Say::Text(text) => {
-                        let pieces = match dice.once_in(3) {
-                            true => dice.split(text.as_bytes()),
-                            false => vec![text.into_bytes()],
+                        let pieces = if dice.once_in(3) {
+                            dice.split(text.as_bytes())
+                        } else {
+                            vec![text.into_bytes()]
                         };
                         let last = pieces.len() - 1;
                         for (at, piece) in pieces.iter().enumerate() {
@@ -284,10 +285,11 @@ impl Guest {
             })
             .collect();
         let text = match revision {
-            Revision::V3 => packets
-                .iter()
-                .map(|packet| format!("{}:{packet}", packet.len()))
-                .collect(),
+            Revision::V3 => {
+                let counted = packets.iter();
+                let counted = counted.map(|packet| format!("{}:{packet}", packet.len()));
+                counted.collect::<Vec<_>>().concat()
+            }
             Revision::V4 => packets.join("\x1e"),
         };
         let body = Body::new(dice.split(text.as_bytes()));

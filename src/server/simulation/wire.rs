@@ -270,13 +270,19 @@ impl Socket {
     }
 }
 
+/// The bit of a frame's second byte that says that a mask follows (RFC 6455, section 5.2).
+const MASKED: u8 = 0b1000_0000;
+
+/// The length that says that two bytes of length follow.
+const EXTENDED: u8 = 126;
+
 /// A frame of a client.
 pub(super) fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u8::try_from(payload.len()) {
-        Ok(length) if length < 126 => bytes.push(0x80 | length),
+        Ok(length) if length < 126 => bytes.push(MASKED | length),
         _ => {
-            bytes.push(0x80 | 126);
+            bytes.push(MASKED | EXTENDED);
             bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
     }
