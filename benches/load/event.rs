@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use memchr::memmem;
 
 /// What the JavaScript client calls itself; the server puts the peer's id there instead.
-const OWN_NAME: &str = "7f4b1c0e-5a37-4e0f-9d53-1a6b0c2d8e94";
+pub(crate) const OWN_NAME: &str = "7f4b1c0e-5a37-4e0f-9d53-1a6b0c2d8e94";
 
-/// How long the session descriptions of a call with sound and picture are about.
-const OFFER_BYTES: usize = 2_380;
-const ANSWER_BYTES: usize = 1_850;
+/// How long the session descriptions of a call with sound and picture are.
+const OFFER_BYTES: usize = 2_560;
+const ANSWER_BYTES: usize = 1_930;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Connect,
         Self::Offer,
         Self::Answer,
@@ -29,7 +29,7 @@ impl Kind {
         Self::Chat,
     ];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
             Self::Offer => "OFFER",
@@ -73,7 +73,7 @@ pub(crate) fn write(mark: Mark, callee: Option<&str>, room: usize) -> String {
         Kind::Offer => description(&mut text, "offer", OFFER_BYTES),
         Kind::Answer => description(&mut text, "answer", ANSWER_BYTES),
         Kind::Candidate => text.push_str(
-            r#""candidate":"candidate:3885250869 1 udp 2122260223 192.0.2.17 49203 typ host generation 0 ufrag kQ1b network-id 1","sdpMid":"0","sdpMLineIndex":0,"#,
+            r#""candidate":"candidate:3885250869 1 udp 2122260223 192.0.2.17 49203 typ host generation 0 ufrag kQ1bZx network-id 1 network-cost 999","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"kQ1bZx","#,
         ),
         Kind::Chat => text.push_str(
             r#""text":"Hello everybody, shall we meet here again tomorrow, at the same time?","#,
@@ -94,23 +94,26 @@ pub(crate) fn write(mark: Mark, callee: Option<&str>, room: usize) -> String {
     text
 }
 
-/// A session description of about this length, with its line ends escaped.
+/// A session description of this length, give or take its last line end, with its line ends escaped.
 fn description(text: &mut String, kind: &str, length: usize) {
+    let end = text.len() + length;
     let _ = write!(
         text,
         r#""type":"{kind}","sdp":"v=0\r\no=- 5127736412840913 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:kQ1b\r\na=ice-pwd:c0x5mWwqY1xnPq2hC7Zs9uLk\r\n"#
     );
-    let end = text.len() + length.saturating_sub(230);
     for codec in 96.. {
-        if text.len() >= end {
-            break;
-        }
-        let _ = write!(
-            text,
+        let line = format!(
             r"a=rtpmap:{codec} H264/90000\r\na=rtcp-fb:{codec} transport-cc\r\na=fmtp:{codec} packetization-mode=1\r\n"
         );
+        if text.len() + line.len() > end {
+            break;
+        }
+        text.push_str(&line);
     }
-    text.push_str("\",");
+    // The name of the tool fills it up.
+    text.push_str("a=tool:");
+    text.extend(std::iter::repeat_n('x', end.saturating_sub(text.len())));
+    text.push_str(r#"\r\n","#);
 }
 
 /// The mark of an event, if it has one.

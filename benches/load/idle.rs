@@ -1,5 +1,7 @@
 //! Connections that do nothing, two to a room: what each costs to make and to keep.
 
+use std::io::Read;
+
 use tokio::time::sleep;
 
 use crate::Failure;
@@ -38,6 +40,11 @@ pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Fa
     report.set("rss_kb_per_connection", round(each));
     report.set("rss_kb_before", before);
 
+    if options.pause {
+        println!("held");
+        // Heartbeats go on meanwhile, on this thread.
+        tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    }
     crowd.leave().await?;
     report.set("rss_kb_after", process.resident_kb()?);
     Ok(report)

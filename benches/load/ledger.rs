@@ -147,3 +147,106 @@ impl Ledger {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(from: usize, to: Option<usize>, number: u64) -> Mark {
+        Mark {
+            kind: Kind::Candidate,
+            from,
+            to,
+            number,
+            sent_at: 0,
+        }
+    }
+
+    /// Three clients, of which the first has sent that many signals to the second.
+    fn ledger(sent: u64) -> Ledger {
+        let mut ledger = Ledger::new(3).unwrap();
+        for number in 0..sent {
+            assert_eq!(ledger.send(0, Some(1), 1).0, number);
+        }
+        ledger
+    }
+
+    #[test]
+    fn what_arrives_as_it_was_sent_is_right() {
+        let mut ledger = ledger(2);
+        assert!(!ledger.is_even());
+        ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+        ledger.hear(1, mark(0, Some(1), 1), true, "ann");
+        // To the room, by one whose CONNECT the third has not heard.
+        assert_eq!(ledger.send(0, None, 0).0, 0);
+        assert_eq!(ledger.send(0, None, 1).0, 1);
+        ledger.hear(2, mark(0, None, 1), true, "ann");
+        assert!(ledger.is_even());
+        assert_eq!(ledger.id(0), Some("ann"));
+        assert_eq!(ledger.settle(), Faults::default());
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        let faults = |sent, hear: &dyn Fn(&mut Ledger)| {
+            let mut ledger = ledger(sent);
+            hear(&mut ledger);
+            ledger.settle()
+        };
+        let none = Faults::default();
+        let lost = faults(2, &|ledger| {
+            ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+        });
+        assert_eq!(lost, Faults { lost: 1, ..none });
+        let strayed = faults(1, &|ledger| {
+            ledger.hear(2, mark(0, Some(1), 0), true, "ann");
+        });
+        assert_eq!(strayed.misdelivered, 1);
+        let elsewhere = faults(1, &|ledger| {
+            ledger.hear(2, mark(0, None, 1), false, "ann");
+        });
+        assert_eq!(elsewhere.misdelivered, 1);
+        let echoed = faults(1, &|ledger| {
+            ledger.hear(0, mark(0, None, 1), true, "ann");
+        });
+        assert_eq!(echoed.misdelivered, 1);
+        let twice = faults(1, &|ledger| {
+            ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+            ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+        });
+        assert_eq!((twice.misdelivered, twice.reordered), (1, 1));
+        let swapped = faults(2, &|ledger| {
+            ledger.hear(1, mark(0, Some(1), 1), true, "ann");
+            ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+        });
+        assert_eq!(
+            swapped,
+            Faults {
+                reordered: 2,
+                ..none
+            }
+        );
+        let renamed = faults(2, &|ledger| {
+            ledger.hear(1, mark(0, Some(1), 0), true, "ann");
+            ledger.hear(1, mark(0, Some(1), 1), true, "eve");
+        });
+        assert_eq!(
+            renamed,
+            Faults {
+                wrong_callers: 1,
+                ..none
+            }
+        );
+        let impersonated = faults(1, &|ledger| {
+            ledger.know(2, "eve");
+            ledger.hear(1, mark(0, Some(1), 0), true, "eve");
+        });
+        assert_eq!(
+            impersonated,
+            Faults {
+                wrong_callers: 1,
+                ..none
+            }
+        );
+    }
+}

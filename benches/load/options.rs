@@ -28,7 +28,8 @@ options:
   --label NAME        what to call the server in the results [the program, or the URL]
   --at-once N         connections being set up at a time [64]
   --hold SECONDS      how long idle connections are held before they are looked at
-  --talk yes          two by two, idle connections negotiate first";
+  --talk yes          two by two, idle connections negotiate first
+  --pause yes         before they leave, say `held` and wait for the end of standard input";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
@@ -104,6 +105,7 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     pub(crate) hold: Duration,
     pub(crate) talk: bool,
+    pub(crate) pause: bool,
 }
 
 impl Options {
@@ -131,6 +133,7 @@ impl Options {
             warmup: seconds(1),
             hold: seconds(3),
             talk: false,
+            pause: false,
         };
         while let [name, value, after @ ..] = rest {
             options.set(name, value)?;
@@ -154,6 +157,11 @@ impl Options {
             let seconds = value.parse().map_err(|error| wrong(&error))?;
             Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error))
         };
+        let yes = || match value {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(wrong(&"yes or no")),
+        };
         match name {
             "--wire" => {
                 self.wire = value.parse()?;
@@ -176,7 +184,8 @@ impl Options {
             "--secs" => self.length = duration()?,
             "--warmup" => self.warmup = duration()?,
             "--hold" => self.hold = duration()?,
-            "--talk" => self.talk = value == "yes",
+            "--talk" => self.talk = yes()?,
+            "--pause" => self.pause = yes()?,
             _ => return Err(format!("no option {name}; see --help").into()),
         }
         Ok(())

@@ -77,3 +77,32 @@ fn median(figures: &[f64]) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_for_each_load_and_a_median_for_each_server() {
+        let run = |server: &str, wire: &str, cpu: f64| {
+            json!({"server": server, "workload": "relay", "wire": wire, "size": "1 pair",
+                "cpu_us_per_delivery": cpu})
+        };
+        let runs = [
+            run("a", "json", 3.0),
+            run("a", "json", 1.0),
+            run("a", "json", 2.0),
+            run("b", "json", 4.0),
+            run("a", "eio4", 5.0),
+        ];
+        let rows = rows(&runs, "cpu_us_per_delivery");
+        let loads: Vec<_> = rows.keys().collect();
+        assert_eq!(loads, ["relay, eio4, 1 pair", "relay, json, 1 pair"]);
+        let json = &rows["relay, json, 1 pair"];
+        assert_eq!(median(&json["a"]), Some(2.0));
+        assert_eq!(median(&json["b"]), Some(4.0));
+        assert!(super::rows(&runs, "per_second").is_empty());
+    }
+}
