@@ -1,5 +1,5 @@
 //! The heap that an idle peer holds, by wire: after it has only joined a room, after a whole
-//! negotiation, and what is left when all are gone.
+//! negotiation, and what is left when all are gone: twice, since what is left must not add up.
 //!
 //! ```text
 //! cargo build --release --all-features --example load
@@ -54,9 +54,9 @@ fn main() -> Result<(), Failure> {
 
     println!("Heap of {peers} idle peers, two to a room:\n");
     println!(
-        "| server | wire | silent, bytes each | after talking, bytes each | ratio | empty, KB | after all left, KB |"
+        "| server | wire | silent, bytes each | after talking, bytes each | ratio | empty, KB | when the first have left, KB | when the second have left, KB |"
     );
-    println!("|---|---|--:|--:|--:|--:|--:|");
+    println!("|---|---|--:|--:|--:|--:|--:|--:|");
     for (door, wires) in [
         (
             Door::Axum,
@@ -76,17 +76,18 @@ fn row(door: Door, wire: &str, peers: usize) -> Result<(), Failure> {
     let site = door.open()?;
     site.visit(wire, FORERUNNERS, true)?;
     let empty = settled();
-    let (silent, _) = site.visit(wire, peers, false)?;
-    let (talked, after) = site.visit(wire, peers, true)?;
+    let (silent, first) = site.visit(wire, peers, false)?;
+    let (talked, second) = site.visit(wire, peers, true)?;
     let each = |held: usize| held.saturating_sub(empty) / peers;
     let (silent, talked) = (each(silent), each(talked));
     println!(
-        "| {} | {wire} | {silent} | {talked} | {}.{:02} | {} | {} |",
+        "| {} | {wire} | {silent} | {talked} | {}.{:02} | {} | {} | {} |",
         door.name(),
         talked / silent.max(1),
         talked * 100 / silent.max(1) % 100,
         empty / 1_000,
-        after / 1_000
+        first / 1_000,
+        second / 1_000
     );
     Ok(())
 }
