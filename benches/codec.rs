@@ -86,7 +86,9 @@ fn frames(criterion: &mut Criterion) {
             bencher.iter_batched_ref(fresh, run, BatchSize::SmallInput);
         });
         let signals = vec![sample.signal(); count];
-        let framed = signals.iter().map(|signal| 4 + signal.packet().len());
+        // A header of four bytes, and the packet around the event.
+        let around = 4 + "42[\"message\",]".len();
+        let framed = signals.iter().map(|signal| around + signal.json().len());
         assert_eq!(bench::write_frames(&signals), framed.sum::<usize>());
         group.bench_function(format!("write {name}"), |bencher| {
             bencher.iter(|| bench::write_frames(black_box(&signals)));
