@@ -29,8 +29,6 @@ mod session;
 mod socket;
 mod table;
 mod target;
-#[cfg(test)]
-mod tests;
 
 use std::error::Error;
 use std::process::ExitCode;
