@@ -4,7 +4,7 @@
 mod assembly;
 mod heartbeat;
 mod meter;
-mod outbox;
+pub(crate) mod outbox;
 mod packets;
 mod presence;
 mod state;
