@@ -6,13 +6,14 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use axum::Router;
 use peer_data_server::{Builder, PeerDataLayer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -43,8 +44,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let layer = PeerDataLayer::from(Builder::from_env()?.build()?);
     let app = Router::new().layer(layer);
 
-    let listener = TcpListener::bind((host, port))
-        .await
+    let listener = listen((host, port).into())
         .map_err(|error| format!("cannot listen on {host} port {port}: {error}"))?;
     println!("signaling on http://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -54,6 +54,21 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(())
+}
+
+/// Connections that may wait to be accepted. When many clients come back at once, the usual 128 are
+/// soon too few, and whoever finds no place tries again only after a second.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A server that is started anew need not wait until the connections of the last are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A variable of this program's own; empty counts as unset, as it does for the server's.

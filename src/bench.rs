@@ -166,7 +166,10 @@ pub struct Outbox(outbox::Outbox);
 impl Outbox {
     /// False if it is full.
     pub fn queue(&mut self, signal: &Signal) -> bool {
-        self.0.push_signal(signal, View::Packets, AMPLE).is_ok()
+        let text = signal.packet().clone();
+        self.0
+            .push_signal(text, signal.attachments(), View::Packets, AMPLE)
+            .is_ok()
     }
 
     /// Takes out up to so many bytes; how many packets.

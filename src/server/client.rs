@@ -19,7 +19,7 @@ use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::session::{Link, Presence, Session, Wakes, Wire};
+use crate::session::{Full, Link, Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
 
@@ -175,13 +175,21 @@ impl Client {
     }
 }
 
-impl Mailbox for Client {
-    fn deliver(self: &Arc<Self>, signal: &Signal) -> Result<(), Undelivered> {
+impl Client {
+    /// As [`deliver`](Mailbox::deliver), a signal that is for nobody else.
+    pub(super) fn deliver_only(self: &Arc<Self>, signal: Signal) -> Result<(), Undelivered> {
+        self.put(|session| session.enqueue_only(signal))
+    }
+
+    fn put(
+        self: &Arc<Self>,
+        enqueue: impl FnOnce(&mut Session) -> Result<bool, Full>,
+    ) -> Result<(), Undelivered> {
         let mut session = lock(&self.session);
         if session.is_closed() {
             return Err(Undelivered::Closed);
         }
-        let outcome = session.enqueue(signal);
+        let outcome = enqueue(&mut session);
         drop(session);
         match outcome {
             Ok(false) => Ok(()),
@@ -189,8 +197,14 @@ impl Mailbox for Client {
                 batch::note(self);
                 Ok(())
             }
-            Err(_) => Err(Undelivered::Full),
+            Err(Full) => Err(Undelivered::Full),
         }
+    }
+}
+
+impl Mailbox for Client {
+    fn deliver(self: &Arc<Self>, signal: &Signal) -> Result<(), Undelivered> {
+        self.put(|session| session.enqueue(signal))
     }
 }
 

@@ -236,7 +236,7 @@ impl PeerData {
                     return Ok(Done::delivered(0));
                 }
                 let signal = envelope.splice(own, attachments, max)?;
-                Ok(Done::delivered(self.deliver_to(&receiver, &signal)))
+                Ok(Done::delivered(self.deliver_to(&receiver, signal)))
             }
             Kind::Custom(kind) => {
                 let signal = envelope.splice(own, attachments, max)?;
@@ -365,8 +365,8 @@ impl PeerData {
             .flatten()
     }
 
-    fn deliver_to(&self, receiver: &Arc<Client>, signal: &Signal) -> usize {
-        match receiver.deliver(signal) {
+    fn deliver_to(&self, receiver: &Arc<Client>, signal: Signal) -> usize {
+        match receiver.deliver_only(signal) {
             Ok(()) => 1,
             Err(Undelivered::Full) => {
                 self.close(receiver, CloseReason::SlowConsumer);

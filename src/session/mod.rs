@@ -366,20 +366,35 @@ impl Session {
     /// waits, or to wake the [`carrier`](Self::take_carrier).
     pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
         self.queue(signal)?;
+        Ok(self.promises())
+    }
+
+    /// The same for a signal that nobody else is to have: its text need not be made one to share.
+    pub(crate) fn enqueue_only(&mut self, signal: Signal) -> Result<bool, Full> {
+        if self.wire == Wire::Json || signal.attachments().is_some() {
+            return self.enqueue(&signal);
+        }
+        let packet = Outgoing::Text(signal.into_packet());
+        self.outbox.push(packet, self.limits.max_outbox)?;
+        Ok(self.promises())
+    }
+
+    /// Whether whoever has queued something has to see to it.
+    fn promises(&mut self) -> bool {
         let asked = self.attended == Attended::Nobody;
         if asked {
             self.attended = Attended::Sender;
         }
-        Ok(asked)
+        asked
     }
 
     fn queue(&mut self, signal: &Signal) -> Result<(), Full> {
-        let view = match self.wire {
-            Wire::Engine(_) => View::Packets,
-            Wire::Json => View::Json,
+        let (view, text) = match self.wire {
+            Wire::Engine(_) => (View::Packets, signal.packet().clone()),
+            Wire::Json => (View::Json, signal.json()),
         };
         self.outbox
-            .push_signal(signal, view, self.limits.max_outbox)
+            .push_signal(text, signal.attachments(), view, self.limits.max_outbox)
     }
 
     /// Whoever must be woken for what was queued; nobody, if the carrier looks again by itself.

@@ -1,8 +1,11 @@
 //! What waits for one peer, bounded in bytes.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
-use crate::signal::Signal;
+use bytes::Bytes;
+
+use crate::signal::Attachments;
 use crate::wire::engine::Outgoing;
 
 /// What a waiting packet costs besides its bytes: its place in the queue and its share of the
@@ -21,6 +24,15 @@ pub(crate) enum View {
     /// Plain JSON, then a binary frame for each placeholder.
     Json,
 }
+
+thread_local! {
+    /// A queue that was emptied, for the next one that is filled: mostly whoever queues a message is
+    /// also the one who takes it out to write it.
+    static SPARE: Cell<VecDeque<Outgoing>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// The most places that are kept for the next queue.
+const SPARE_PLACES: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -45,21 +57,18 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a signal with all its attachments, or nothing of it.
+    /// Queues the text of a signal with all its attachments, or nothing of it.
     pub(crate) fn push_signal(
         &mut self,
-        signal: &Signal,
+        text: Bytes,
+        attachments: Option<&Attachments>,
         view: View,
         max: usize,
     ) -> Result<(), Full> {
-        let text = match view {
-            View::Packets => signal.packet().clone(),
-            View::Json => signal.json(),
-        };
-        let Some(attachments) = signal.attachments() else {
+        let Some(attachments) = attachments else {
             return self.push(Outgoing::Text(text), max);
         };
-        let parts = |each: &mut dyn FnMut(&bytes::Bytes)| match view {
+        let parts = |each: &mut dyn FnMut(&Bytes)| match view {
             View::Packets => attachments.parts.iter().for_each(each),
             View::Json => attachments
                 .placeholders
@@ -82,6 +91,9 @@ impl Outbox {
             return Err(Full);
         }
         self.cost = total;
+        if self.queue.capacity() == 0 {
+            self.queue = SPARE.take();
+        }
         Ok(())
     }
 
@@ -90,7 +102,10 @@ impl Outbox {
         let packet = self.queue.pop_front()?;
         self.cost = self.cost.saturating_sub(cost(&packet));
         if self.queue.is_empty() {
-            self.queue = VecDeque::new();
+            let emptied = std::mem::take(&mut self.queue);
+            if emptied.capacity() <= SPARE_PLACES {
+                SPARE.set(emptied);
+            }
         }
         Some(packet)
     }
@@ -120,8 +135,6 @@ fn cost(packet: &Outgoing) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn text(length: usize) -> Outgoing {

@@ -221,6 +221,10 @@ impl Signal {
         &self.packet
     }
 
+    pub(crate) fn into_packet(self) -> Bytes {
+        self.packet
+    }
+
     pub(crate) fn attachments(&self) -> Option<&Attachments> {
         self.attachments.as_deref()
     }
