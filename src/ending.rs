@@ -35,6 +35,8 @@ pub enum CloseReason {
     Kicked,
     /// The application banned the address that it comes from.
     Banned,
+    /// The server was shut down: see [`PeerData::shutdown`](crate::PeerData::shutdown).
+    ShuttingDown,
 }
 
 impl fmt::Display for CloseReason {
@@ -54,6 +56,7 @@ impl fmt::Display for CloseReason {
             Self::Stalled => "takes no bytes",
             Self::Kicked => "disconnected by the server",
             Self::Banned => "banned by the server",
+            Self::ShuttingDown => "the server is shutting down",
         })
     }
 }

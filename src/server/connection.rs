@@ -303,6 +303,7 @@ fn farewell(reason: Option<CloseReason>) -> Bytes {
         // Engine.IO closes its websockets without a code.
         None | Some(CloseReason::ProtocolError | CloseReason::TransportLost) => None,
         Some(CloseReason::ClientClosed | CloseReason::Kicked) => Some(CloseCode::Normal),
+        Some(CloseReason::ShuttingDown) => Some(CloseCode::Away),
         Some(CloseReason::MessageTooLarge) => Some(CloseCode::Size),
         Some(CloseReason::BinaryNotAccepted) => Some(CloseCode::Unsupported),
         Some(CloseReason::SlowConsumer | CloseReason::Stalled) => Some(CloseCode::Again),

@@ -23,6 +23,7 @@ mod peer;
 mod policy;
 mod polling;
 mod request;
+mod shutdown;
 #[cfg(test)]
 mod simulation;
 mod sweeper;
@@ -47,6 +48,7 @@ pub use peer::{Peer, Wire};
 pub use policy::{Policy, Relay};
 pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::Task;
+pub(crate) use shutdown::OpenSocket;
 
 use crate::broker::{Broker, Shards};
 use crate::clock;
@@ -197,6 +199,10 @@ impl PeerData {
         // A ban ends the sessions that it finds; this one may have been on its way.
         if self.inner.intake.is_banned(peer.address, clock::now()) {
             self.close(&peer, CloseReason::Banned);
+        }
+        // So does a shutdown.
+        if self.inner.intake.drain.has_begun() {
+            self.close(&peer, CloseReason::ShuttingDown);
         }
         peer
     }

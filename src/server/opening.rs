@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::client::Arrival;
 use super::intake::Full;
 use super::polling::Dress;
-use super::{Connection, Handshake, Hello, Keep, PeerData, Task};
+use super::{Connection, Handshake, Hello, Keep, OpenSocket, PeerData, Task};
 use crate::clock;
 use crate::error::{Code, Refused};
 use crate::id::SessionId;
@@ -83,6 +83,7 @@ impl PeerData {
             turn_away(match full {
                 Full::Server => TurnedAway::ServerFull,
                 Full::Address => TurnedAway::AddressFull,
+                Full::Ending => TurnedAway::ShuttingDown,
             })
         })?;
         let handshake = if settings.keep_handshakes == Keep::Never {
@@ -163,6 +164,11 @@ impl SocketTask {
             opening,
             handshake,
         }
+    }
+
+    /// What to keep until the socket has ended, for a shutdown to wait for it.
+    pub(crate) fn hold_open(&self) -> OpenSocket {
+        OpenSocket::of(&self.server)
     }
 
     /// The connection is upgraded. `None`: its session is gone.
