@@ -96,6 +96,8 @@ async fn departures_until_the_end(peer: &mut Peer) -> Vec<String> {
                 other => panic!("{other:?}"),
             }
         }
+        // Answers the close frame: until then the server waits.
+        assert_eq!(peer.socket().frame().await, Frame::Lost);
     }
     let callers = texts.iter().map(|text| {
         let event = text
@@ -169,6 +171,7 @@ async fn a_websocket_that_is_to_take_over_is_closed_too(host: Host) {
     let ending = shut_down(&site, GRACE).await;
     // It carries no session, so there is nothing to say but goodbye.
     assert!(matches!(socket.frame().await, Frame::Closed(_)));
+    assert_eq!(socket.frame().await, Frame::Lost);
     assert_eq!(left(ending).await, 0);
 }
 

@@ -7,7 +7,7 @@ mod metrics;
 mod span;
 
 pub(crate) use metrics::{Metrics, Stopwatch};
-pub(crate) use span::{Span, Tracer};
+pub(crate) use span::{Span, Tracer, shutdown_begun, shutdown_done, turned_away};
 
 /// The wire that a session speaks and the transport that carries it, as labels.
 pub(crate) type Line = [&'static str; 2];
@@ -30,6 +30,7 @@ macro_rules! label {
 
         #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
         impl $name {
+            /// Each at the place of its value.
             const TEXTS: &[&str] = &[$($text,)+];
         }
     };
@@ -79,6 +80,7 @@ label! {
     }
 }
 
+#[cfg(feature = "metrics")]
 label! {
     /// What is timed on the way to a call.
     Stage {
@@ -90,6 +92,7 @@ label! {
     }
 }
 
+#[cfg(feature = "metrics")]
 label! {
     /// What goes wrong on the way to a call.
     Mishap {

@@ -7,7 +7,7 @@ use tracing::field::Empty;
 pub(crate) use tracing::span::Entered;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::Line;
+use super::{Handshake, Line};
 use crate::ending::CloseReason;
 use crate::error::Code;
 use crate::id::{PeerId, RoomId};
@@ -82,7 +82,8 @@ impl Span {
 }
 
 /// A client did not get in.
-pub(crate) fn turned_away(outcome: &'static str) {
+pub(crate) fn turned_away(outcome: Handshake) {
+    let outcome = Handshake::TEXTS.get(outcome as usize);
     debug!(outcome, "handshake refused");
 }
 
@@ -105,9 +106,7 @@ pub(crate) struct Tracer(Option<Field>);
 type Field = Box<dyn Fn(&Identity) -> Option<String> + Send + Sync>;
 
 impl Tracer {
-    pub(crate) fn new(
-        field: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn new(field: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Some(Box::new(field)))
     }
 

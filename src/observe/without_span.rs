@@ -1,6 +1,6 @@
 //! What takes the place of spans where nobody traces.
 
-use super::Line;
+use super::{Handshake, Line};
 use crate::ending::CloseReason;
 use crate::error::Code;
 use crate::id::{PeerId, RoomId};
@@ -41,7 +41,7 @@ impl Span {
 }
 
 #[inline(always)]
-pub(crate) fn turned_away(_outcome: &'static str) {}
+pub(crate) fn turned_away(_outcome: Handshake) {}
 #[inline(always)]
 pub(crate) fn shutdown_begun(_sessions: usize) {}
 #[inline(always)]

@@ -86,6 +86,7 @@ impl Connection {
 
     /// Takes what the client sent. The bytes are unmasked in place.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+        self.server.inner.metrics.received(bytes.len());
         if let Ok(turn) = Arc::clone(&self.peer.turn).try_lock_owned() {
             return self.act_in(turn, bytes, now);
         }

@@ -3,6 +3,8 @@
 mod batch;
 mod bounds;
 mod builder;
+#[cfg_attr(not(feature = "metrics"), path = "without_calls.rs")]
+mod calls;
 mod client;
 mod connect;
 mod connection;
@@ -18,6 +20,7 @@ mod intake;
 mod lifecycle;
 mod membership;
 mod namespace;
+mod observed;
 mod opening;
 mod peer;
 mod policy;
@@ -27,6 +30,8 @@ mod shutdown;
 #[cfg(test)]
 mod simulation;
 mod sweeper;
+#[cfg(feature = "tracing")]
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,8 +60,10 @@ use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
+use crate::observe::{Metrics, Tracer};
 use crate::session::Session;
 use crate::wire::intent::Paths;
+use calls::Calls;
 use client::{Arrival, Client};
 use custom::CustomHook;
 use edge::Edge;
@@ -94,6 +101,8 @@ struct Inner {
     sweeper: Sweeper,
     intake: Arc<Intake>,
     listeners: Listeners,
+    metrics: Metrics,
+    calls: Calls,
     /// Events that nobody asked for.
     ignored: AtomicU64,
 }
@@ -108,6 +117,7 @@ struct Settings {
     custom: Option<CustomHook>,
     policies: Policies,
     keep_handshakes: Keep,
+    tracer: Tracer,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     dialect: Dialect,
@@ -158,8 +168,11 @@ impl PeerData {
     }
 
     fn with(settings: Settings) -> Self {
+        let metrics = Metrics::register();
         Self {
             inner: Arc::new(Inner {
+                calls: Calls::new(&metrics),
+                metrics,
                 sweeper: Sweeper::new(&settings.limits),
                 intake: Intake::new(&settings.limits),
                 settings,
@@ -185,6 +198,7 @@ impl PeerData {
     fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
         let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
         let session = if echoes { session.bare() } else { session };
+        let session = self.observed(session);
         let due = session.poll_timeout();
         let peer = Client::new(sid, session, arrival);
         if echoes {

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::client::Arrival;
 use super::intake::Full;
 use super::polling::Dress;
-use super::{Connection, Handshake, Hello, Keep, OpenSocket, PeerData, Task};
+use super::{Connection, Handshake, Hello, Keep, OpenSocket, PeerData, Task, observed};
 use crate::clock;
 use crate::error::{Code, Refused};
 use crate::id::SessionId;
@@ -76,6 +76,7 @@ impl PeerData {
         let settings = &self.inner.settings;
         let address = settings.edge.proxies().client_address(head);
         let turn_away = |why: TurnedAway| {
+            self.note_handshake(observed::outcome(why));
             self.announce_refused_request(head, Some(wire.into()), why);
             door.turn_away(why)
         };

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::intake::Intake;
 use crate::ending::CloseReason;
 use crate::id::SessionId;
+use crate::observe;
 
 /// The time that a shutdown takes for each session while its grace lasts: 200 sessions end in a
 /// second, and as many clients at most come to the next server.
@@ -131,13 +132,17 @@ impl PeerData {
         let drain = &self.inner.intake.drain;
         // First this: who comes in meanwhile is found below, or finds it.
         drain.begun.store(true, Ordering::SeqCst);
-        for (moment, client) in self.stages(grace) {
+        let stages = self.stages(grace);
+        observe::shutdown_begun(stages.len());
+        for (moment, client) in stages {
             sleep_until(start + moment).await;
             self.close(&client, CloseReason::ShuttingDown);
         }
         let left = grace.saturating_sub(start.elapsed());
         let _ = timeout(left, drain.emptied()).await;
-        drain.count()
+        let open = drain.count();
+        observe::shutdown_done(open);
+        open
     }
 
     /// Whether it is of use to send new clients here: not once the server is being shut down. What

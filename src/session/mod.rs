@@ -4,6 +4,7 @@
 mod assembly;
 mod heartbeat;
 mod meter;
+mod observed;
 mod outbox;
 mod packets;
 mod presence;
@@ -23,6 +24,7 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::observe::{Observer, Upgrade};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
@@ -128,6 +130,7 @@ pub(crate) struct Session {
     /// Somebody has promised to wake the carrier.
     dirty: bool,
     links: u32,
+    observer: Observer,
 }
 
 /// How a session ended.
@@ -174,6 +177,7 @@ impl Session {
             stirred: false,
             dirty: false,
             links: 1,
+            observer: Observer::default(),
         }
     }
 
@@ -289,6 +293,7 @@ impl Session {
             None => welcome,
             Some(namespace) => socket::in_namespace(&welcome, namespace),
         };
+        self.note_accepted(&presence);
         self.presences.add(presence, identity);
         self.connect_by = None;
         self.push(welcome);
@@ -307,7 +312,9 @@ impl Session {
 
     /// Makes the client that peer no longer; returns who it was, if it was that.
     pub(crate) fn leave(&mut self, presence: &Presence) -> Option<Identity> {
-        self.presences.remove(presence)
+        let left = self.presences.remove(presence);
+        self.note_left(presence, left.is_some());
+        left
     }
 
     /// Tells the client that there is no such namespace.
@@ -332,6 +339,7 @@ impl Session {
             return;
         }
         let pushed = self.outbox.push(packet, self.limits.max_outbox);
+        self.observer.metrics.waiting(self.outbox.cost());
         self.stirred = true;
         if pushed.is_err() {
             self.close(CloseReason::SlowConsumer);
@@ -359,6 +367,7 @@ impl Session {
         };
         self.outbox
             .push_signal(signal, view, self.limits.max_outbox)?;
+        self.note_queued();
         let promise = !self.dirty && self.carrier.is_some();
         self.dirty |= promise;
         Ok(promise)
@@ -384,6 +393,7 @@ impl Session {
             return;
         }
         self.assembly = None;
+        self.note_no_upgrade(Upgrade::Abandoned);
         match reason {
             CloseReason::ClientClosed
             | CloseReason::TransportLost
@@ -429,8 +439,10 @@ impl Session {
                 reason, reported, ..
             } if !*reported => {
                 *reported = true;
+                let reason = *reason;
+                self.note_ended(reason);
                 Some(Ending {
-                    reason: *reason,
+                    reason,
                     peers: self.presences.take(),
                 })
             }
@@ -455,6 +467,7 @@ impl Session {
             return;
         }
         if self.state.upgrade_by().is_some_and(|by| by <= now) {
+            self.note_no_upgrade(Upgrade::TimedOut);
             self.state.drop_probe();
             self.stirred = true;
         }
@@ -537,7 +550,8 @@ impl Session {
     /// Any websocket frame of a plain JSON client shows that it lives.
     pub(crate) fn handle_frame(&mut self, link: Link, now: Instant) {
         if self.wire == Wire::Json && self.state.carries(link) {
-            self.heartbeat.answered(&self.limits, now);
+            let took = self.heartbeat.answered(&self.limits, now);
+            self.observer.metrics.heartbeat(took);
         }
     }
 }
