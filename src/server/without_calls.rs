@@ -13,14 +13,9 @@ impl Calls {
         Self
     }
 
-    #[inline(always)]
     pub(super) fn joined(&self, _peer: &PeerId, _room: &str, _to_others: bool) {}
-    #[inline(always)]
     pub(super) fn said(&self, _said: Said, _from: &PeerId, _to: &PeerId, _room: &str) {}
-    #[inline(always)]
     pub(super) fn left(&self, _peer: &PeerId, _room: &str) {}
-    #[inline(always)]
     pub(super) fn gone(&self, _peer: &PeerId) {}
-    #[inline(always)]
     pub(super) fn look_at(&self, _peer: Option<PeerId>, _now: Instant) {}
 }
