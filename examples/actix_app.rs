@@ -29,10 +29,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     // Made once: all workers share its rooms.
     let server = Builder::from_env()?.build()?;
-    let signaling = server.clone();
+    let ending = server.clone();
     let application = move || {
         App::new()
-            .configure(actix::mount(signaling.clone()))
+            .configure(actix::mount(server.clone()))
             .service(hello)
     };
     let http = HttpServer::new(application)
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     actix_web::rt::spawn(async move {
         asked_to_end().await;
         // While actix still answers: who comes now is told to come again.
-        server.shutdown(Duration::from_secs(10)).await;
+        ending.shutdown(Duration::from_secs(10)).await;
         handle.stop(true).await;
     });
     http.await?;
