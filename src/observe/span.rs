@@ -13,6 +13,9 @@ use crate::error::Code;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
 
+/// What filters know the crate by, wherever in it something is said.
+const TARGET: &str = "peer_data_server";
+
 /// The span of one session; none, until it is told which. Cloning shares it.
 #[derive(Clone, Debug)]
 pub(crate) struct Span(tracing::Span);
@@ -27,6 +30,7 @@ impl Span {
     /// A session begins. Its span has no parent: it outlives the request that opened it.
     pub(crate) fn open([wire, transport]: Line) -> Self {
         let span = info_span!(
+            target: TARGET,
             parent: None,
             "session",
             wire,
@@ -34,7 +38,7 @@ impl Span {
             peer = Empty,
             identity = Empty
         );
-        debug!(parent: &span, "session opened");
+        debug!(target: TARGET, parent: &span, "session opened");
         Self(span)
     }
 
@@ -54,48 +58,48 @@ impl Span {
         if let Some(identity) = identity {
             self.0.record("identity", identity);
         }
-        info!(parent: &self.0, "peer connected");
+        info!(target: TARGET, parent: &self.0, "peer connected");
     }
 
     /// A websocket carries the session from now on.
     pub(crate) fn upgraded(&self, [_, transport]: Line) {
         self.0.record("transport", transport);
-        debug!(parent: &self.0, "transport upgraded");
+        debug!(target: TARGET, parent: &self.0, "transport upgraded");
     }
 
     pub(crate) fn joined(&self, room: &RoomId) {
-        debug!(parent: &self.0, room = room.as_str(), "room joined");
+        debug!(target: TARGET, parent: &self.0, room = room.as_str(), "room joined");
     }
 
     pub(crate) fn left(&self, room: &RoomId) {
-        debug!(parent: &self.0, room = room.as_str(), "room left");
+        debug!(target: TARGET, parent: &self.0, room = room.as_str(), "room left");
     }
 
     /// An event was answered with an error.
     pub(crate) fn refused(&self, code: Code) {
-        debug!(parent: &self.0, %code, "event refused");
+        debug!(target: TARGET, parent: &self.0, %code, "event refused");
     }
 
     pub(crate) fn ended(&self, reason: CloseReason) {
-        info!(parent: &self.0, %reason, "session ended");
+        info!(target: TARGET, parent: &self.0, %reason, "session ended");
     }
 }
 
 /// A client did not get in.
 pub(crate) fn turned_away(outcome: Handshake) {
     let outcome = Handshake::TEXTS.get(outcome as usize);
-    debug!(outcome, "handshake refused");
+    debug!(target: TARGET, outcome, "handshake refused");
 }
 
 pub(crate) fn shutdown_begun(sessions: usize) {
-    info!(sessions, "shutting down");
+    info!(target: TARGET, sessions, "shutting down");
 }
 
 pub(crate) fn shutdown_done(open: usize) {
     if open == 0 {
-        info!("shut down");
+        info!(target: TARGET, "shut down");
     } else {
-        warn!(open, "shut down, and some did not go in time");
+        warn!(target: TARGET, open, "shut down, and some did not go in time");
     }
 }
 
