@@ -1,6 +1,7 @@
 //! The numbers, as Prometheus reads them: all there from the start, bounded, and true.
 
 #![cfg(all(feature = "tower", feature = "metrics"))]
+#![allow(clippy::float_cmp)] // small whole numbers, which a double holds as they are
 
 mod support;
 

@@ -7,12 +7,12 @@ use crate::ending::CloseReason;
 use crate::error::Code;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics;
+pub(crate) struct Metrics {}
 
 #[allow(clippy::unused_self)] // as with the feature
 impl Metrics {
     pub(crate) fn register() -> Self {
-        Self
+        Self {}
     }
 
     pub(crate) fn peer(&self, _line: Line, _came: bool) {}
@@ -32,7 +32,7 @@ impl Metrics {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Stopwatch;
+pub(crate) struct Stopwatch {}
 
 #[allow(clippy::unused_self)] // as with the feature
 impl Stopwatch {

@@ -7,15 +7,14 @@ use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Span;
+pub(crate) struct Span {}
 
-/// Has a drop in name only.
 pub(crate) struct Entered;
 
 #[allow(clippy::unused_self)] // as with the feature
 impl Span {
     pub(crate) fn open(_line: Line) -> Self {
-        Self
+        Self {}
     }
     pub(crate) fn enter(&self) -> Entered {
         Entered
@@ -36,7 +35,7 @@ pub(crate) fn shutdown_begun(_sessions: usize) {}
 pub(crate) fn shutdown_done(_open: usize) {}
 
 #[derive(Debug, Default)]
-pub(crate) struct Tracer;
+pub(crate) struct Tracer {}
 
 #[allow(clippy::unused_self)] // as with the feature
 impl Tracer {

@@ -200,6 +200,8 @@ fn find<'a>(offers: &'a mut [Offer], to: &PeerId, room: u64) -> Option<&'a mut O
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::float_cmp)] // small whole numbers, which a double holds as they are
+
     use std::time::Duration;
 
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -335,9 +337,8 @@ mod tests {
     fn what_was_never_answered_is_counted_once() {
         let scene = Scene::new();
         let end = |seconds| {
-            scene
-                .calls
-                .look_at(Some(scene.ann), scene.start + SECOND * seconds)
+            let now = scene.start + SECOND * seconds;
+            scene.calls.look_at(Some(scene.ann), now);
         };
         scene.ann_says(Said::Offer);
         scene.at(30).ann_says(Said::Offer);

@@ -223,10 +223,10 @@ mod tests {
         };
         let first = order(&stages);
         assert_ne!(order(&server.stages(4 * SECOND)), first, "another time");
-        let mut staged = first;
-        staged.sort_by_key(|sid| sid.as_str().to_owned());
+        let mut ended = first;
+        ended.sort_by_key(|sid| sid.as_str().to_owned());
         sids.sort_by_key(|sid| sid.as_str().to_owned());
-        assert_eq!(staged, sids, "everybody, once");
+        assert_eq!(ended, sids, "everybody, once");
     }
 
     #[tokio::test]
