@@ -22,6 +22,7 @@ mod membership;
 mod namespace;
 mod observed;
 mod opening;
+mod outlet;
 mod peer;
 mod policy;
 mod polling;
@@ -55,7 +56,7 @@ pub(crate) use polling::{PollFuture, Post};
 pub(crate) use request::Task;
 pub(crate) use shutdown::OpenSocket;
 
-use crate::broker::{Broker, Shards};
+use crate::broker::{Broker, Drawn};
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
@@ -97,7 +98,7 @@ pub struct PeerData {
 struct Inner {
     settings: Settings,
     broker: Broker<Client>,
-    sessions: Shards<SessionId, Arc<Client>>,
+    sessions: Drawn<SessionId, Arc<Client>>,
     sweeper: Sweeper,
     intake: Arc<Intake>,
     listeners: Listeners,
@@ -177,7 +178,7 @@ impl PeerData {
                 intake: Intake::new(&settings.limits),
                 settings,
                 broker: Broker::new(),
-                sessions: Shards::new(),
+                sessions: Drawn::new(),
                 listeners: Listeners::default(),
                 ignored: AtomicU64::new(0),
             }),
@@ -244,6 +245,9 @@ impl PeerData {
     /// Whoever closes a session calls this, and whoever gives its turn back; between the two of
     /// them an end is never missed, and the session reports it only once.
     fn settle(&self, peer: &Arc<Client>) {
+        if !peer.with(|session| session.has_ending()) {
+            return;
+        }
         // A list, not recursion: telling a room may find the next peer that is too slow.
         let mut open = vec![Arc::clone(peer)];
         while let Some(peer) = open.pop() {
