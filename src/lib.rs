@@ -24,6 +24,7 @@ mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
+mod observe;
 pub mod policy;
 mod server;
 mod session;

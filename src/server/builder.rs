@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::observe::Tracer;
 use crate::wire::intent::{Paths, is_under};
 use crate::wire::socket::is_namespace;
 
@@ -48,6 +49,7 @@ pub struct Builder {
     main: Namespace,
     others: Vec<Namespace>,
     dialect: Dialect,
+    pub(super) tracer: Tracer,
     /// Settings that came from the environment, with the variables that they came from.
     pub(super) variables: Vec<(&'static str, &'static str)>,
 }
@@ -67,6 +69,7 @@ impl Default for Builder {
             main: Namespace::new("/"),
             others: Vec::new(),
             dialect: Dialect::default(),
+            tracer: Tracer::default(),
             variables: Vec::new(),
         }
     }
@@ -243,6 +246,7 @@ impl Builder {
             keep_handshakes: keep_handshakes(&namespaces, &self.policies),
             policies: self.policies,
             namespaces,
+            tracer: self.tracer,
             dialect: self.dialect,
             paths,
             edge: self.edge.check()?,
@@ -268,6 +272,7 @@ impl Default for Settings {
             custom: None,
             policies: Policies::default(),
             keep_handshakes: Keep::Never,
+            tracer: Tracer::default(),
             namespaces: vec![Namespace::new("/")],
             dialect: Dialect::default(),
         }

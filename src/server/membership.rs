@@ -52,6 +52,8 @@ impl PeerData {
         identity: Identity,
     ) -> Option<Peer> {
         let id = presence.id;
+        // Before the client is held: the application answers.
+        let field = self.inner.settings.tracer.field(&identity);
         let held = Held::new(client);
         // Attached first: the client may not learn an id at which it cannot be reached.
         if presence.namespace.is_none() && self.inner.broker.attach(id, Arc::clone(client)).is_err()
@@ -70,6 +72,7 @@ impl PeerData {
         let peer = Peer::known(self, client, presence, identity);
         if accepted {
             client.connected();
+            self.note_connected(client, &peer, field.as_deref());
             self.announce(|| LifecycleEvent::Connected { peer: peer.clone() });
         } else {
             // Nobody has seen the id, and nobody will report it.
@@ -94,13 +97,14 @@ impl PeerData {
         let joined = self.inner.broker.join_within(id, room, capacity)?;
         let delivery = joined.members.deliver(Some(id), signal);
         if joined.newly {
-            self.announce_joined(held, id, room);
+            self.announce_joined(held, id, room, joined.members.len());
         }
         let peers = joined.members.ids().filter(|other| other != id).collect();
         Ok(Entered { peers, delivery })
     }
 
-    fn announce_joined(&self, held: &Held<'_>, id: &PeerId, room: &RoomId) {
+    fn announce_joined(&self, held: &Held<'_>, id: &PeerId, room: &RoomId, members: usize) {
+        self.note_joined(held.client, id, room, members);
         self.announce(|| LifecycleEvent::Joined {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: room.clone(),
@@ -143,6 +147,7 @@ impl PeerData {
     ) -> Option<(Members<Client>, Delivery)> {
         let departure = self.inner.broker.leave(id, room)?;
         let delivery = departure.others.deliver(None, signal);
+        self.note_left(held.client, id, &departure);
         self.announce(|| LifecycleEvent::Left {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: departure.room.clone(),
@@ -174,7 +179,7 @@ impl PeerData {
             let arrival = notice::arrival(id, to);
             let told = joined.members.deliver(Some(id), &arrival);
             delivery.full.extend(told.full);
-            self.announce_joined(held, id, to);
+            self.announce_joined(held, id, to, joined.members.len());
         }
         Ok((others, delivery))
     }
@@ -244,7 +249,7 @@ impl PeerData {
     }
 
     /// Takes a peer out of all rooms and tells them.
-    fn depart(&self, _held: &Held<'_>, peer: Peer, reason: CloseReason) -> Vec<PeerId> {
+    fn depart(&self, held: &Held<'_>, peer: Peer, reason: CloseReason) -> Vec<PeerId> {
         let id = peer.id();
         let mut slow = Vec::new();
         for departure in self.inner.broker.detach(&id) {
@@ -252,11 +257,13 @@ impl PeerData {
                 let signal = notice::departure(&id, &departure.room);
                 slow.extend(departure.others.deliver(None, &signal).full);
             }
+            self.note_left(held.client, &id, &departure);
             self.announce(|| LifecycleEvent::Left {
                 peer: peer.clone(),
                 room: departure.room,
             });
         }
+        self.inner.calls.gone(&id);
         self.announce(|| LifecycleEvent::Disconnected { peer, reason });
         slow
     }
