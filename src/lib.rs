@@ -11,6 +11,7 @@ pub mod actix;
 pub mod axum;
 mod broker;
 mod clock;
+mod cluster;
 mod ending;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -29,9 +30,13 @@ mod sync;
 mod wire;
 
 pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
+pub use cluster::{
+    Backoff, BoxFuture, ClusterAdapter, ClusterError, Inbound, MemoryBus, MemoryNode, Subjects,
+    Target,
+};
 pub use ending::CloseReason;
 pub use error::{Code, Error, Refused};
-pub use id::{InvalidId, PeerId, RoomId};
+pub use id::{InvalidId, NodeId, PeerId, RoomId};
 pub use identity::Identity;
 pub use limits::Limits;
 #[cfg(feature = "tower")]

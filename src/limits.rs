@@ -206,3 +206,11 @@ impl Limits {
         self.events_per_second > 0 || self.bytes_per_second > 0
     }
 }
+
+/// Bytes of parcels from other nodes that may wait for this one to get round to them. 16 MiB: many
+/// seconds of a busy bus. Over it parcels are dropped, and the rosters asked for again.
+pub(crate) const CLUSTER_INBOX_BYTES: usize = 16 << 20;
+
+/// What a waiting parcel costs besides its bytes: its place in a queue and its buffer's
+/// bookkeeping.
+pub(crate) const CLUSTER_ITEM_OVERHEAD: usize = 64;
