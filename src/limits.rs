@@ -214,3 +214,40 @@ pub(crate) const CLUSTER_INBOX_BYTES: usize = 16 << 20;
 /// What a waiting parcel costs besides its bytes: its place in a queue and its buffer's
 /// bookkeeping.
 pub(crate) const CLUSTER_ITEM_OVERHEAD: usize = 64;
+
+/// How often a node says that it lives. 5 s: three of them may be lost before it is taken for dead.
+pub(crate) const CLUSTER_BEAT: Duration = Duration::from_secs(5);
+
+/// For how long a node may be silent before its peers are reported gone.
+pub(crate) const CLUSTER_DEATH: Duration = Duration::from_secs(15);
+
+/// Other nodes that one node knows. 1,024: each hears every other one's beat.
+pub(crate) const CLUSTER_NODES: usize = 1_024;
+
+/// The longest piece of a parcel. 256 KiB: what is long does not keep others waiting, and all buses
+/// take it.
+pub(crate) const CLUSTER_PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of parcels of which pieces are still missing. 64 MiB: sixty-four messages of the maximum
+/// size at a time. Over it the one that has waited longest is dropped.
+pub(crate) const CLUSTER_PIECES_BYTES: usize = 64 << 20;
+
+/// Bytes of what members of one room at one other node have said that may wait for news of who they
+/// are. 1 MiB and a message: what is said within a round trip. Over it, dropped.
+pub(crate) const CLUSTER_HELD_BYTES: usize = 1 << 20;
+
+/// How long that may wait.
+pub(crate) const CLUSTER_HELD_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of what members of a room have said while nobody else can hear it yet, because the bus has
+/// not confirmed the subscription. 256 KiB. Over it, of who came only that they came is kept, and
+/// nothing of what they said.
+pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
+
+/// How long the first member of a room on a node waits for its ack, and with it for the others'
+/// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
+pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
+/// less it is that.
+pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;

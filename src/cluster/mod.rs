@@ -1,8 +1,14 @@
 //! Many nodes as one: the contract with whatever carries parcels between them.
 
 pub(crate) mod backoff;
+mod carried;
+mod codec;
 mod inbound;
 mod memory;
+mod nodes;
+mod parcel;
+mod pieces;
+mod roster;
 mod subject;
 
 use std::fmt;
@@ -14,6 +20,10 @@ pub use backoff::Backoff;
 pub use inbound::Inbound;
 pub(crate) use inbound::{Inbox, Item};
 pub use memory::{MemoryBus, MemoryNode};
+pub(crate) use nodes::{Acquaintance, Nodes};
+pub(crate) use parcel::{About, Edition, Member, Outcome, Parcel};
+pub(crate) use pieces::{Pieces, cut};
+pub(crate) use roster::{Effect, Roster, Stamps};
 pub use subject::Subjects;
 
 use crate::id::{NodeId, RoomId};
