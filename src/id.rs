@@ -195,6 +195,13 @@ pub(crate) fn chance() -> f64 {
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
+/// Any number; always the same where the operating system has no randomness to give.
+pub(crate) fn number() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
 fn parse<const CHARS: usize>(text: &str) -> Result<[u8; CHARS], InvalidId> {
     let id: [u8; CHARS] = text.as_bytes().try_into().map_err(|_| {
         if text.is_empty() {

@@ -29,7 +29,9 @@ mod signal;
 mod sync;
 mod wire;
 
-pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
+pub use broker::{
+    Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Remote, Undelivered,
+};
 pub use cluster::{
     Backoff, BoxFuture, ClusterAdapter, ClusterError, Inbound, MemoryBus, MemoryNode, Subjects,
     Target,
@@ -44,8 +46,8 @@ pub use middleware::{
     ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
 };
 pub use server::{
-    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, JoinError, Lifecycle, LifecycleEvent,
-    Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
+    Ack, AppEvent, Builder, ClusterStatus, CustomEvent, Handshake, Hello, JoinError, Lifecycle,
+    LifecycleEvent, Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
 };
 pub use session::Transport;
 pub use signal::{Arguments, Placeholder, Signal};

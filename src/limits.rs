@@ -248,6 +248,19 @@ pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
 /// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
 pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);
 
+/// Requests to other nodes that may wait for an answer, and requests of other nodes that may be
+/// dealt with, at a time. 20,000: as many clients as wait at a poll behind a proxy that sends them
+/// anywhere. Over it: 503, or `busy`.
+pub(crate) const CLUSTER_REQUESTS: usize = 20_000;
+
+/// Bytes of the bodies of requests of other nodes that are dealt with at a time. 64 MiB: sixty-four
+/// of the maximum size. Over it: 503.
+pub(crate) const CLUSTER_REQUEST_BYTES: usize = 64 << 20;
+
+/// How long a peer waits whose signal is for one whom its node does not know. 2 s: many round trips,
+/// and little enough to be in the way for. Then it is told `busy`.
+pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
+
 /// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
 /// less it is that.
 pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;

@@ -1,6 +1,6 @@
 //! Many nodes as one: the contract with whatever carries parcels between them.
 
-pub(crate) mod backoff;
+mod backoff;
 mod carried;
 mod codec;
 mod inbound;
@@ -17,6 +17,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 pub use backoff::Backoff;
+pub(crate) use backoff::jitter;
+pub(crate) use codec::{Malformed, Reader, Writer};
 pub use inbound::Inbound;
 pub(crate) use inbound::{Inbox, Item};
 pub use memory::{MemoryBus, MemoryNode};

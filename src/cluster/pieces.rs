@@ -147,7 +147,7 @@ mod tests {
                         prop_assert!(whole.is_none());
                         whole = add(&mut pieces, &piece, Instant::now()).0;
                     }
-                    prop_assert_eq!(whole, Some(parcel));
+                    prop_assert_eq!(whole, Some(parcel.clone()));
                 }
             }
             prop_assert_eq!((pieces.bytes, pieces.unfinished.len()), (0, 0));

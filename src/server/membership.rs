@@ -91,8 +91,7 @@ impl PeerData {
         signal: &Signal,
     ) -> Result<Entered, JoinError> {
         self.check_room_count(id, room, None)?;
-        let joined = self.inner.broker.join_within(id, room, capacity)?;
-        let delivery = joined.members.deliver(Some(id), signal);
+        let (joined, delivery) = self.join_room(held.client, id, room, capacity, signal)?;
         if joined.newly {
             self.announce_joined(held, id, room);
         }
@@ -141,8 +140,7 @@ impl PeerData {
         room: &str,
         signal: &Signal,
     ) -> Option<(Members<Client>, Delivery)> {
-        let departure = self.inner.broker.leave(id, room)?;
-        let delivery = departure.others.deliver(None, signal);
+        let (departure, delivery) = self.leave_room(id, room, signal)?;
         self.announce(|| LifecycleEvent::Left {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: departure.room.clone(),
@@ -167,12 +165,12 @@ impl PeerData {
             return Ok((Members::none(), Delivery::default()));
         }
         self.check_room_count(id, to, Some(from))?;
-        let joined = broker.join_within(id, to, capacity)?;
+        let joined = self.take_place(id, to, capacity)?;
         let left = self.exit(held, id, from.as_str(), &notice::departure(id, from));
         let (others, mut delivery) = left.ok_or(JoinError::NotInRoom)?;
         if joined.newly {
             let arrival = notice::arrival(id, to);
-            let told = joined.members.deliver(Some(id), &arrival);
+            let told = self.tell_arrival(held.client, id, to, &joined, &arrival);
             delivery.full.extend(told.full);
             self.announce_joined(held, id, to);
         }
@@ -182,8 +180,8 @@ impl PeerData {
     /// Tells a peer that was taken out of a room of each of those who were left there, that they
     /// have left: its client has to end its connections to them. Returns it if it is too slow.
     ///
-    /// What is said of each is said while that one is held, as everything is. Who is in the room
-    /// together with the peer again is not gone.
+    /// What is said of each is said while that one is held, as everything is, as far as it is at this
+    /// node. Who is in the room together with the peer again is not gone.
     pub(super) fn tell_of_others(
         &self,
         client: &Arc<Client>,
@@ -192,6 +190,7 @@ impl PeerData {
         others: &Members<Client>,
     ) -> Option<PeerId> {
         let broker = &self.inner.broker;
+        let elsewhere = self.members_elsewhere(room.as_str());
         let _batch = Batch::open();
         for (other, of) in others.iter() {
             let _held = Held::new(of);
@@ -201,6 +200,16 @@ impl PeerData {
                 continue;
             }
             match client.deliver(&notice::departure(&other, room)) {
+                Ok(()) => {}
+                Err(Undelivered::Full) => return Some(*id),
+                Err(Undelivered::Closed) => return None,
+            }
+        }
+        for other in elsewhere {
+            if broker.is_member(id, room.as_str()) {
+                break;
+            }
+            match client.deliver(&notice::departure(&other.id, room)) {
                 Ok(()) => {}
                 Err(Undelivered::Full) => return Some(*id),
                 Err(Undelivered::Closed) => return None,
@@ -248,10 +257,7 @@ impl PeerData {
         let id = peer.id();
         let mut slow = Vec::new();
         for departure in self.inner.broker.detach(&id) {
-            if !departure.others.is_empty() {
-                let signal = notice::departure(&id, &departure.room);
-                slow.extend(departure.others.deliver(None, &signal).full);
-            }
+            slow.extend(self.tell_departure(&id, &departure).full);
             self.announce(|| LifecycleEvent::Left {
                 peer: peer.clone(),
                 room: departure.room,

@@ -4,6 +4,7 @@ mod batch;
 mod bounds;
 mod builder;
 mod client;
+mod cluster;
 mod connect;
 mod connection;
 mod custom;
@@ -33,6 +34,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 pub use builder::Builder;
+pub use cluster::ClusterStatus;
+pub(crate) use cluster::Post;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub(crate) use drive::{Step, with_scratch};
@@ -45,7 +48,7 @@ pub use namespace::{Ack, AppEvent, Namespace};
 pub(crate) use opening::{Later, Opened, SocketTask};
 pub use peer::{Peer, Wire};
 pub use policy::{Policy, Relay};
-pub(crate) use polling::{PollFuture, Post};
+pub(crate) use polling::PollFuture;
 pub(crate) use request::Task;
 
 use crate::broker::{Broker, Shards};
@@ -56,6 +59,7 @@ use crate::limits::Limits;
 use crate::session::Session;
 use crate::wire::intent::Paths;
 use client::{Arrival, Client};
+use cluster::Cluster;
 use custom::CustomHook;
 use edge::Edge;
 use intake::Intake;
@@ -94,6 +98,8 @@ struct Inner {
     listeners: Listeners,
     /// Events that nobody asked for.
     ignored: AtomicU64,
+    /// None, where this node is all there is.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// What the builder has settled.
@@ -156,6 +162,10 @@ impl PeerData {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::among(settings, None)
+    }
+
+    fn among(settings: Settings, cluster: Option<Arc<Cluster>>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 sweeper: Sweeper::new(&settings.limits),
@@ -165,6 +175,7 @@ impl PeerData {
                 sessions: Shards::new(),
                 listeners: Listeners::default(),
                 ignored: AtomicU64::new(0),
+                cluster,
             }),
         }
     }

@@ -66,6 +66,12 @@ impl Host {
         Site { address, server }
     }
 
+    /// A server that has been built already, at the default paths.
+    pub(crate) async fn host(self, server: PeerData) -> Site {
+        let address = self.mount(server.clone(), "/socket.io", "/peer-data").await;
+        Site { address, server }
+    }
+
     async fn mount(self, server: PeerData, engine: &str, json: &str) -> SocketAddr {
         match self {
             Self::Axum => {
