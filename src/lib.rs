@@ -36,6 +36,10 @@ pub use cluster::{
     Backoff, BoxFuture, ClusterAdapter, ClusterError, Inbound, MemoryBus, MemoryNode, Subjects,
     Target,
 };
+#[cfg(feature = "nats")]
+pub use cluster::{Nats, NatsOptions};
+#[cfg(feature = "redis")]
+pub use cluster::{Redis, RedisOptions};
 pub use ending::CloseReason;
 pub use error::{Code, Error, Refused};
 pub use id::{InvalidId, NodeId, PeerId, RoomId};

@@ -264,3 +264,30 @@ pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
 /// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
 /// less it is that.
 pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;
+
+/// Bytes of parcels that may wait to be sent on a bus, where the adapter is told nothing else. 16 MiB:
+/// as much as may wait at the other end. Over it, [`ClusterError::Full`](crate::ClusterError::Full).
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_OUTBOX_BYTES: usize = 16 << 20;
+
+/// Bytes of parcels that are handed to the client of a bus at a time. 128 KiB: enough for its writes
+/// to be large, and little enough for a subscription that comes in between.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_BATCH_BYTES: usize = 128 << 10;
+
+/// Rooms that a node which has its bus back subscribes to at a time.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_RETURN_ROOMS: usize = 200;
+
+/// The pause in between. 20 ms: ten thousand rooms within a second, and a bus that has lost a hundred
+/// nodes is not asked for all of their rooms in one moment. Rooms that are new do not wait for it.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_RETURN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a node that leaves waits for its last parcels to be sent. 2 s: then they are late anyway.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_STOP_TIME: Duration = Duration::from_secs(2);
+
+/// How long a connection to a bus, or an answer of it, may take. 5 s: a bus that is slower is down.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_BUS_TIME: Duration = Duration::from_secs(5);

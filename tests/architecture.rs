@@ -24,6 +24,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[("wire", "signal"), ("signal", "wire")];
 const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio", &["cluster", "server", "middleware"]),
     ("sha2", &["cluster"]),
+    ("async_nats", &["cluster"]),
+    ("redis", &["cluster"]),
+    ("rustls", &["cluster"]),
+    ("futures_util", &["cluster"]),
     ("tokio_tungstenite", &["wire"]),
     ("serde_json", &["signal", "wire"]),
     ("http", &["middleware"]),

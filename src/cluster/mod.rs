@@ -4,12 +4,20 @@ mod backoff;
 mod carried;
 mod codec;
 mod inbound;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod link;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod nodes;
 mod parcel;
 mod pieces;
+#[cfg(feature = "redis")]
+mod redis;
 mod roster;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,9 +30,13 @@ pub(crate) use codec::{Malformed, Reader, Writer};
 pub use inbound::Inbound;
 pub(crate) use inbound::{Inbox, Item};
 pub use memory::{MemoryBus, MemoryNode};
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsOptions};
 pub(crate) use nodes::{Acquaintance, Nodes};
 pub(crate) use parcel::{About, Edition, Member, Outcome, Parcel};
 pub(crate) use pieces::{Pieces, cut};
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisOptions};
 pub(crate) use roster::{Effect, Roster, Stamps};
 pub use subject::Subjects;
 
