@@ -21,6 +21,7 @@ pub(super) async fn a_node_starts_before_its_bus(server: Server) {
     assert_eq!(node.next().await, Item::Connected);
     assert_eq!(node.next().await, Item::Ready(room("early")));
     let other = Node::join(server.place()).await;
+    node.greet(&other).await;
     other.say(Target::Room(&room("regretted")), "no");
     other.say(Target::Room(&room("early")), "yes");
     assert_eq!(node.heard().await, "yes");
@@ -59,6 +60,7 @@ pub(super) async fn a_bus_that_is_killed_comes_back(server: Server) {
             }
         }
         assert_eq!(ready, rooms);
+        b.greet(&a).await;
         for room in &rooms {
             a.say(Target::Room(room), room.as_str());
         }
