@@ -15,11 +15,11 @@ use crate::sync::lock;
 use crate::wire::notice;
 
 /// How many members at other nodes a signal was sent to.
-pub(in crate::server) type Reach = (usize, Remote);
+type Reach = (usize, Remote);
 
 /// What became of a signal for a peer that is not at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Direct {
+pub(super) enum Direct {
     /// On its way to the node that the peer is at.
     Sent,
     /// The bus has not taken it.
@@ -403,6 +403,9 @@ impl PeerData {
                     tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
                 }
                 told.news.push((member, true));
+            }
+            Effect::Announce { member, signal } => {
+                tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
             }
             Effect::Went { member, signal } => {
                 tell(&signal.unwrap_or_else(|| notice::departure(&member.id, &room)));
