@@ -56,8 +56,9 @@ impl Pieces {
         let key = (from, of);
         let expected = self.unfinished.get(&key).map_or(0, |parcel| parcel.next);
         if index != expected {
-            // One was lost, and with it all of it. Of a parcel that was given up there may be more.
-            return (None, self.forget(&key));
+            // One was lost, and with it all of it; that is counted with its last piece.
+            self.forget(&key);
+            return (None, is_last);
         }
         let mut lost = false;
         while self.bytes + bytes.len() > CLUSTER_PIECES_BYTES {

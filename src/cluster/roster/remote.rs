@@ -202,27 +202,20 @@ impl Remote {
 
     /// Deals with what was held, as far as that is possible now.
     fn go_on(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        while let Some(Held {
-            said,
-            until,
-            manner,
-        }) = self.held.pop_front()
-        {
-            self.held_bytes -= cost(&said);
-            let outcome = match manner {
-                Manner::Undecided(by) if now < by => Err((Gap, said)),
-                Manner::Undecided(_) => self.apply(said, Manner::Announced, out),
-                decided => self.apply(said, decided, out),
-            };
-            if let Err((Gap, said)) = outcome {
-                self.held_bytes += cost(&said);
-                self.held.push_front(Held {
-                    said,
-                    until,
-                    manner,
-                });
+        while let Some(mut held) = self.held.pop_front() {
+            if let Manner::Undecided(by) = held.manner {
+                if now < by {
+                    self.held.push_front(held);
+                    return;
+                }
+                held.manner = Manner::Announced;
+            }
+            let cost = cost(&held.said);
+            if let Err((Gap, said)) = self.apply(held.said, held.manner, out) {
+                self.held.push_front(Held { said, ..held });
                 return;
             }
+            self.held_bytes -= cost;
         }
         self.held = VecDeque::new();
     }
