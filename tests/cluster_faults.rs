@@ -27,7 +27,7 @@ async fn hears_departures(peer: &mut Peer, gone: &[String]) {
         let signal = tokio::time::timeout(patience, peer.signal()).await;
         let signal = signal.expect("a departure in time");
         assert_eq!(signal["type"], "DISCONNECT", "{signal}");
-        heard.push(signal["caller"]["id"].as_str().unwrap().to_owned());
+        heard.push(signal["caller"]["id"].as_str().expect("an id").to_owned());
     }
     heard.sort();
     let mut gone = gone.to_vec();

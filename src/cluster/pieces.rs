@@ -138,7 +138,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn pieces_make_the_parcel_again(length in 1..4 * CLUSTER_PIECE_BYTES) {
-            let parcel: Bytes = (0..length).map(|at| (at % 251) as u8).collect();
+            let parcel: Bytes = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let mut pieces = Pieces::default();
             let mut whole = None;
             match cut(&parcel, 1) {

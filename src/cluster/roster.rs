@@ -193,15 +193,15 @@ impl Roster {
     /// who speaks.
     pub(crate) fn direct(
         &self,
-        caller: PeerId,
-        callee: PeerId,
+        from: PeerId,
+        to: PeerId,
         request: u64,
         signal: &Signal,
     ) -> Option<About> {
-        (!self.is_unsaid(&caller)).then(|| About::Direct {
+        (!self.is_unsaid(&from)).then(|| About::Direct {
             at: self.position,
-            caller,
-            callee,
+            caller: from,
+            callee: to,
             request,
             signal: signal.clone(),
         })

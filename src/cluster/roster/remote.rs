@@ -58,9 +58,6 @@ pub(super) struct Asking {
     pub(super) asked: Option<Instant>,
 }
 
-/// What is missing before something can be dealt with.
-struct Gap;
-
 impl Remote {
     pub(super) fn new(node: NodeId, max_members: usize, now: Instant) -> Self {
         Self {
@@ -176,8 +173,8 @@ impl Remote {
     fn follow(&mut self, said: About, manner: Manner, now: Instant, out: &mut Vec<Effect>) {
         if self.held.is_empty() && !matches!(manner, Manner::Undecided(_)) {
             match self.apply(said, manner, out) {
-                Ok(()) => self.confirmed = now,
-                Err((Gap, said)) => self.hold(said, manner, now, out),
+                None => self.confirmed = now,
+                Some(said) => self.hold(said, manner, now, out),
             }
         } else {
             self.hold(said, manner, now, out);
@@ -211,7 +208,7 @@ impl Remote {
                 held.manner = Manner::Announced;
             }
             let cost = cost(&held.said);
-            if let Err((Gap, said)) = self.apply(held.said, held.manner, out) {
+            if let Some(said) = self.apply(held.said, held.manner, out) {
                 self.held.push_front(Held { said, ..held });
                 return;
             }
@@ -220,12 +217,8 @@ impl Remote {
         self.held = VecDeque::new();
     }
 
-    fn apply(
-        &mut self,
-        said: About,
-        manner: Manner,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), (Gap, About)> {
+    /// Does what is said, or gives it back if there is something to be known first.
+    fn apply(&mut self, said: About, manner: Manner, out: &mut Vec<Effect>) -> Option<About> {
         match said {
             About::Join {
                 position,
@@ -243,10 +236,10 @@ impl Remote {
             About::Join { position, .. } | About::Leave { position, .. }
                 if position <= self.position => {}
             About::Join { before, .. } | About::Leave { before, .. } if before != self.position => {
-                return Err((Gap, said));
+                return Some(said);
             }
             About::Said { at, .. } | About::Direct { at, .. } if at > self.position => {
-                return Err((Gap, said));
+                return Some(said);
             }
             About::Join {
                 position,
@@ -289,7 +282,7 @@ impl Remote {
             | About::Announced { .. }
             | About::Close => {}
         }
-        Ok(())
+        None
     }
 
     /// Nobody is there twice, and a node speaks for its own peers only.

@@ -79,7 +79,7 @@ impl World<'_> {
             let kind = *self.dice.pick(&Kind::ALL).unwrap();
             let node = self.dice.pick(&self.nodes).unwrap().clone();
             let mut guest = Guest::open(&node, kind);
-            guest.returns = false;
+            guest.never_returns();
             self.guests.push(guest);
         }
         for guest in &mut self.guests {
