@@ -57,6 +57,7 @@ impl MessageBody for SocketBody {
         } = self.get_mut();
         loop {
             let piece = out.take_piece();
+            out.release();
             if !piece.is_empty() {
                 if let State::Open(connection) = state {
                     connection.handed_out();
@@ -71,13 +72,16 @@ impl MessageBody for SocketBody {
                     };
                     // actix asks again once it has got rid of what it was given, and not before:
                     // the socket is never blocked.
-                    let step = connection.poll_step(cx, out, false, read);
+                    let step = connection.poll_step(cx, false, false, read);
                     let Poll::Ready(step) = step else {
                         *state = State::Open(connection);
                         return Poll::Pending;
                     };
                     match step {
-                        Step::Write => State::Open(connection),
+                        Step::Write => {
+                            connection.transmit(out);
+                            State::Open(connection)
+                        }
                         Step::Over => State::Closing(connection),
                         Step::Lost => State::Ended,
                     }

@@ -1,14 +1,15 @@
 //! Rooms and the peers in them, without wires, clocks or tasks.
 
 mod room;
+mod room_set;
 mod shards;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 pub use room::Members;
-pub(crate) use shards::{Shards, shrink};
+use room_set::RoomSet;
+pub(crate) use shards::{Drawn, Shards, shrink};
 
 use crate::id::{PeerId, RoomId};
 use crate::signal::Signal;
@@ -152,13 +153,13 @@ pub struct Departure<M> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Broker<M> {
-    peers: Shards<PeerId, Entry<M>>,
+    peers: Drawn<PeerId, Entry<M>>,
     rooms: Shards<RoomId, Members<M>>,
 }
 
 struct Entry<M> {
     mailbox: Arc<M>,
-    rooms: HashSet<RoomId>,
+    rooms: RoomSet,
 }
 
 // Lock order: a peer's shard before a room's, and never two of either. While a peer's shard is
@@ -168,7 +169,7 @@ impl<M: Mailbox> Broker<M> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            peers: Shards::new(),
+            peers: Drawn::new(),
             rooms: Shards::new(),
         }
     }
@@ -183,7 +184,7 @@ impl<M: Mailbox> Broker<M> {
         if shard.contains_key(&id) {
             return Err(BrokerError::AlreadyAttached);
         }
-        let rooms = HashSet::new();
+        let rooms = RoomSet::default();
         shard.insert(id, Entry { mailbox, rooms });
         Ok(())
     }
@@ -256,14 +257,17 @@ impl<M: Mailbox> Broker<M> {
     ) -> Result<Joined<M>, BrokerError> {
         let mut peers = self.peers.lock(id);
         let entry = peers.get_mut(id).ok_or(BrokerError::NotAttached)?;
-        let newly = !entry.rooms.contains(room);
+        let newly = !entry.rooms.contains(room.as_str());
         let mut rooms = self.rooms.lock(room);
         if newly && rooms.get(room).map_or(0, Members::len) >= capacity {
             return Err(BrokerError::RoomFull);
         }
+        // All who are in a room share one copy of its name.
+        let shared = rooms.get_key_value(room).map(|(room, _)| room.clone());
+        let room = shared.unwrap_or_else(|| room.clone());
         let members = rooms.entry(room.clone()).or_insert_with(Members::none);
         if newly {
-            entry.rooms.insert(room.clone());
+            entry.rooms.insert(room);
             members.push(*id, Arc::clone(&entry.mailbox));
         }
         let members = members.clone();

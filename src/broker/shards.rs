@@ -10,18 +10,22 @@ use crate::sync::lock;
 /// More parts than cores by far, so that two threads seldom want the same one.
 const SHARDS: usize = 64;
 
-pub(crate) type Shard<K, V> = HashMap<K, V, RandomState>;
+pub(crate) type Shard<K, V, S> = HashMap<K, V, S>;
 
+/// For keys that this server draws at random: looking one up is most of what a message asks of a
+/// table, and nobody can choose keys that collide.
+pub(crate) type Drawn<K, V> = Shards<K, V, foldhash::fast::RandomState>;
+
+/// Keyed so that whoever chooses the keys cannot make them collide: clients choose room names.
 #[derive(Debug)]
-pub(crate) struct Shards<K, V> {
-    shards: Box<[Mutex<Shard<K, V>>]>,
-    /// Keyed at random: clients choose room names, and must not be able to make them collide.
-    hasher: RandomState,
+pub(crate) struct Shards<K, V, S = RandomState> {
+    shards: Box<[Mutex<Shard<K, V, S>>]>,
+    hasher: S,
 }
 
-impl<K: Hash + Eq, V> Shards<K, V> {
+impl<K: Hash + Eq, V, S: BuildHasher + Clone + Default> Shards<K, V, S> {
     pub(crate) fn new() -> Self {
-        let hasher = RandomState::new();
+        let hasher = S::default();
         Self {
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
@@ -31,7 +35,7 @@ impl<K: Hash + Eq, V> Shards<K, V> {
     }
 
     /// Locks the part that `key` belongs to.
-    pub(crate) fn lock<Q>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>>
+    pub(crate) fn lock<Q>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V, S>>
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
@@ -59,7 +63,7 @@ impl<K: Hash + Eq, V> Shards<K, V> {
 
 /// Gives memory back once a shard is mostly empty: after ten thousand peers have left, their
 /// tables should not stay.
-pub(crate) fn shrink<K: Hash + Eq, V>(shard: &mut Shard<K, V>) {
+pub(crate) fn shrink<K: Hash + Eq, V, S: BuildHasher>(shard: &mut Shard<K, V, S>) {
     if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
         shard.shrink_to(shard.len() * 2);
     }

@@ -41,7 +41,7 @@ impl Backoff {
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.next.min(self.most);
         self.next = delay.saturating_mul(2);
-        delay - jitter(delay / 2)
+        delay.saturating_sub(jitter(delay / 2))
     }
 
     /// An attempt has succeeded.

@@ -11,16 +11,13 @@ const WITHIN: u8 = 0;
 const APART: u8 = 1;
 
 pub(super) fn write(signal: &Signal, out: &mut Writer) {
-    match signal.json_within() {
-        Some(span) => {
-            out.byte(WITHIN);
-            out.number(span.start.into());
-            out.number(span.end.into());
-        }
-        None => {
-            out.byte(APART);
-            out.bytes(&signal.json());
-        }
+    if let Some(span) = signal.json_within() {
+        out.byte(WITHIN);
+        out.number(span.start.into());
+        out.number(span.end.into());
+    } else {
+        out.byte(APART);
+        out.bytes(&signal.json());
     }
     out.bytes(signal.packet());
     let Some(attachments) = signal.attachments() else {

@@ -422,39 +422,39 @@ mod tests {
     #[tokio::test]
     async fn parcels_come_to_whom_they_are_for() {
         let bus = MemoryBus::new();
-        let (a, _, a_in) = seat(&bus).await;
-        let (b, b_id, b_in) = seat(&bus).await;
-        let (_c, c_id, c_in) = seat(&bus).await;
+        let (a, _, at_a) = seat(&bus).await;
+        let (b, second, at_b) = seat(&bus).await;
+        let (_c, third, at_c) = seat(&bus).await;
         b.interest(&room("r"), true);
         let parcel = Bytes::from_static(b"x");
-        for target in [Target::All, Target::Node(b_id), Target::Room(&room("r"))] {
+        for target in [Target::All, Target::Node(second), Target::Room(&room("r"))] {
             a.publish(target, parcel.clone()).unwrap();
         }
-        let heard = [&a_in, &b_in, &c_in].map(|inbox| parcels(inbox).len());
+        let heard = [&at_a, &at_b, &at_c].map(|inbox| parcels(inbox).len());
         assert_eq!(heard, [0, 3, 1]);
-        assert_eq!((bus.published(), bus.received_by(c_id)), (3, 1));
+        assert_eq!((bus.published(), bus.received_by(third)), (3, 1));
         b.interest(&room("r"), false);
         a.publish(Target::Room(&room("r")), parcel).unwrap();
-        assert!(parcels(&b_in).is_empty());
+        assert!(parcels(&at_b).is_empty());
         let (_, inbound) = Inbox::new();
-        assert!(b.start(b_id, inbound).await.is_err());
+        assert!(b.start(second, inbound).await.is_err());
     }
 
     #[tokio::test]
     async fn each_knob_does_what_it_says() {
         let bus = MemoryBus::new();
-        let (a, a_id, a_in) = seat(&bus).await;
-        let (_b, b_id, b_in) = seat(&bus).await;
+        let (a, first, at_a) = seat(&bus).await;
+        let (_b, second, at_b) = seat(&bus).await;
         a.interest(&room("r"), true);
         let say = |text: &'static str| a.publish(Target::All, Bytes::from_static(text.as_bytes()));
-        let heard = || parcels(&b_in).len();
+        let heard = || parcels(&at_b).len();
 
         bus.lose(1);
         say("lost").unwrap();
         say("heard").unwrap();
         assert_eq!(heard(), 1);
 
-        bus.split(&[b_id]);
+        bus.split(&[second]);
         say("apart").unwrap();
         bus.heal();
         assert_eq!(heard(), 0);
@@ -465,26 +465,26 @@ mod tests {
         say("3").unwrap();
         assert_eq!((heard(), bus.lanes()), (0, 1));
         assert!(bus.vanish(0) && bus.arrive(0));
-        assert_eq!(parcels(&b_in), ["2"]);
+        assert_eq!(parcels(&at_b), ["2"]);
         bus.resume();
-        assert_eq!(parcels(&b_in), ["3"]);
+        assert_eq!(parcels(&at_b), ["3"]);
         assert!(!bus.arrive(0));
 
-        bus.fill(a_id, true);
+        bus.fill(first, true);
         assert_eq!(say("much"), Err(ClusterError::Full));
-        bus.fill(a_id, false);
+        bus.fill(first, false);
 
         bus.go_down();
         assert_eq!(say("nowhere"), Err(ClusterError::Down));
-        while a_in.pop().is_some() {}
+        while at_a.pop().is_some() {}
         bus.come_up();
-        assert_eq!(a_in.pop(), Some(Item::Connected));
-        assert_eq!(a_in.pop(), Some(Item::Ready(room("r"))));
+        assert_eq!(at_a.pop(), Some(Item::Connected));
+        assert_eq!(at_a.pop(), Some(Item::Ready(room("r"))));
         say("again").unwrap();
         assert_eq!(heard(), 1);
-        assert_eq!(bus.rooms_of(a_id), [room("r")]);
+        assert_eq!(bus.rooms_of(first), [room("r")]);
 
-        bus.kill(a_id);
+        bus.kill(first);
         assert_eq!(say("dead"), Err(ClusterError::Down));
     }
 }

@@ -709,7 +709,7 @@ mod tests {
             },
         };
         let length = said.encode(node(), Edition::default()).len();
-        assert_eq!(length - signal().packet().len(), 45);
+        assert_eq!(length - signal().packet().len(), 44);
     }
 
     proptest! {

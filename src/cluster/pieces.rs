@@ -56,8 +56,9 @@ impl Pieces {
         let key = (from, of);
         let expected = self.unfinished.get(&key).map_or(0, |parcel| parcel.next);
         if index != expected {
-            // One was lost, and with it all of it. Of a parcel that was given up there may be more.
-            return (None, self.forget(&key));
+            // One was lost, and with it all of it; that is counted with its last piece.
+            self.forget(&key);
+            return (None, is_last);
         }
         let mut lost = false;
         while self.bytes + bytes.len() > CLUSTER_PIECES_BYTES {
@@ -137,7 +138,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn pieces_make_the_parcel_again(length in 1..4 * CLUSTER_PIECE_BYTES) {
-            let parcel: Bytes = (0..length).map(|at| (at % 251) as u8).collect();
+            let parcel: Bytes = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let mut pieces = Pieces::default();
             let mut whole = None;
             match cut(&parcel, 1) {

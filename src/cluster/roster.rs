@@ -14,7 +14,7 @@ use super::parcel::{About, Member};
 use crate::id::{NodeId, PeerId};
 use crate::limits::{CLUSTER_ITEM_OVERHEAD, CLUSTER_ROSTER_PATIENCE, CLUSTER_UNSAID_BYTES};
 use crate::signal::Signal;
-use remote::Remote;
+use remote::{Asking, Remote};
 
 /// A node with members in the room says so about once a minute. Of one that was not heard for
 /// longer it is asked.
@@ -48,6 +48,11 @@ pub(crate) enum Effect {
         member: Member,
         signal: Option<Signal>,
         silently: bool,
+    },
+    /// One that has come silently; local members hear of it after all.
+    Announce {
+        member: Member,
+        signal: Option<Signal>,
     },
     Went {
         member: Member,
@@ -188,15 +193,15 @@ impl Roster {
     /// who speaks.
     pub(crate) fn direct(
         &self,
-        caller: PeerId,
-        callee: PeerId,
+        from: PeerId,
+        to: PeerId,
         request: u64,
         signal: &Signal,
     ) -> Option<About> {
-        (!self.is_unsaid(&caller)).then(|| About::Direct {
+        (!self.is_unsaid(&from)).then(|| About::Direct {
             at: self.position,
-            caller,
-            callee,
+            caller: from,
+            callee: to,
             request,
             signal: signal.clone(),
         })
@@ -305,37 +310,24 @@ impl Roster {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let mut silently = false;
-        match &said {
-            About::Join { asks: true, .. } => {
-                // Both are new to the room, and neither knew of the other. One of them is taken to
-                // have been there first, by both: the members of one node are to hear of those of
-                // the other, not also the other way round.
-                let crossing = self.is_waiting_for(from, now);
-                silently = crossing && self.own > from;
-                out.push(Effect::Tell(from, self.own_list(false, !silently)));
-            }
-            About::Roster { asks: true, .. } => {
-                out.push(Effect::Tell(from, self.own_list(false, false)));
-            }
+        let answer = match &said {
+            // Its members are about to be told of the newcomers, and need not be announced to them.
+            About::Join { asks: true, .. } => Some(self.own_list(false, true)),
+            About::Roster { asks: true, .. } => Some(self.own_list(false, false)),
             About::Ask { only } if only.is_none_or(|only| only == self.own) => {
-                out.push(Effect::Tell(from, self.own_list(false, false)));
+                Some(self.own_list(false, false))
             }
-            _ => {}
-        }
+            _ => None,
+        };
+        out.extend(answer.map(|answer| Effect::Tell(from, answer)));
+        let own = Asking {
+            node: self.own,
+            asked: self.asked,
+        };
         let max_members = self.max_members;
         let remote = self.remotes.entry(from);
         let remote = remote.or_insert_with(|| Remote::new(from, max_members, now));
-        remote.handle(said, silently, now, out);
-    }
-
-    /// Whether that node was asked just now, and has said nothing yet.
-    fn is_waiting_for(&self, node: NodeId, now: Instant) -> bool {
-        let asked = self
-            .asked
-            .is_some_and(|at| now < at + CLUSTER_ROSTER_PATIENCE);
-        let remote = self.remotes.get(&node);
-        asked && remote.is_none_or(Remote::is_unknown)
+        remote.handle(said, own, now, out);
     }
 
     /// A node is gone, and its members with it.

@@ -156,7 +156,7 @@ impl World {
             }
             11 => {
                 if let Some(link) = link {
-                    self.session.register(link, Waker::noop());
+                    self.session.look(link, Waker::noop(), much & 1 == 0);
                 }
             }
             12 => {

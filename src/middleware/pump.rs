@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 
 use crate::clock;
 use crate::server::{Connection, Step, with_scratch};
-use crate::wire::segments::Segments;
+use crate::wire::segments::{SLICES, Segments};
 
 /// Read at a time.
 const READ_BYTES: usize = 64 << 10;
-
-/// Pieces of one vectored write: a header and a body for each of 32 frames.
-const SLICES: usize = 64;
 
 /// Written at a time to a stream that takes no vectors. Such a stream is one of many on its
 /// connection (HTTP/2) and copies what it is given, for as long as its client does not take it.
@@ -26,19 +25,39 @@ const PIECE_BYTES: usize = 16 << 10;
 /// How long a client has to take its last frames and the close frame, and to hang up.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves the connection until it is over; `early` came together with the upgrade request.
-pub(super) async fn pump<S>(mut stream: S, mut early: Vec<u8>, mut connection: Connection)
+/// Serves a connection on a plain TCP stream until it is over: its own task reads, and whoever has
+/// something for the client writes. `early` came together with the upgrade request.
+pub(super) async fn pump_tcp(stream: TcpStream, mut early: Vec<u8>, mut connection: Connection) {
+    let (mut reader, writer) = stream.into_split();
+    connection.write_to(writer);
+    connection.receive(&mut early, clock::now());
+    drop(early);
+    if poll_fn(|cx| turn_tcp(&mut reader, &mut connection, cx)).await == End::Said
+        && let Some((writer, out)) = connection.take_socket()
+        && let Ok(stream) = reader.reunite(writer)
+    {
+        linger(stream, connection, out).await;
+    }
+}
+
+/// Serves a connection on any other stream, which nobody but its own task can write to.
+pub(super) async fn pump<S>(mut stream: S, mut connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    connection.receive(&mut early, clock::now());
-    drop(early);
     let mut out = Segments::default();
     if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {
-        // Boxed: few connections are closing at a time, and all others need not be as large.
-        let goodbye = Box::pin(say_goodbye(stream, connection, out));
-        let _ = tokio::time::timeout(LINGER, goodbye).await;
+        linger(stream, connection, out).await;
     }
+}
+
+async fn linger<S>(stream: S, connection: Connection, out: Segments)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Boxed: few connections are closing at a time, and all others need not be as large.
+    let goodbye = Box::pin(say_goodbye(stream, connection, out));
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
 }
 
 /// How a connection came to its end.
@@ -48,6 +67,28 @@ enum End {
     Said,
     /// By the network.
     Lost,
+}
+
+fn turn_tcp(
+    reader: &mut OwnedReadHalf,
+    connection: &mut Connection,
+    cx: &mut Context<'_>,
+) -> Poll<End> {
+    loop {
+        let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(reader, cx, buffer);
+        match connection.poll_step(cx, false, connection.is_stuck(), read) {
+            Poll::Ready(Step::Write) => {}
+            Poll::Ready(Step::Over) => return Poll::Ready(End::Said),
+            Poll::Ready(Step::Lost) => return Poll::Ready(End::Lost),
+            // Asked last: whoever finds the socket stuck from here on wakes this task.
+            Poll::Pending if connection.is_stuck() => ready!(connection.poll_unstuck(cx)),
+            Poll::Pending => return Poll::Pending,
+        }
+        if !connection.flush() {
+            connection.lost();
+            return Poll::Ready(End::Lost);
+        }
+    }
 }
 
 fn turn<S>(
@@ -62,19 +103,25 @@ where
     let mut blocked = false;
     loop {
         let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(stream, cx, buffer);
-        match ready!(connection.poll_step(cx, out, blocked, read)) {
-            Step::Write => match write(stream, out, cx) {
-                Poll::Ready(Ok(1..)) => connection.progressed(),
-                Poll::Ready(_) => {
-                    connection.lost();
-                    return Poll::Ready(End::Lost);
+        match ready!(connection.poll_step(cx, out.has_remaining(), blocked, read)) {
+            Step::Write => {
+                if !out.has_remaining() {
+                    connection.transmit(out);
                 }
-                // The socket wakes this task by itself once it takes more.
-                Poll::Pending => {
-                    connection.blocked();
-                    blocked = true;
+                match write(stream, out, cx) {
+                    Poll::Ready(Ok(1..)) => connection.progressed(),
+                    Poll::Ready(_) => {
+                        connection.lost();
+                        return Poll::Ready(End::Lost);
+                    }
+                    // The socket wakes this task by itself once it takes more.
+                    Poll::Pending => {
+                        connection.blocked();
+                        blocked = true;
+                    }
                 }
-            },
+                out.release();
+            }
             Step::Over => return Poll::Ready(End::Said),
             Step::Lost => return Poll::Ready(End::Lost),
         }

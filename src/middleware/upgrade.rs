@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use super::pump::pump;
+use super::pump::{pump, pump_tcp};
 use super::service::unavailable;
 use crate::server::SocketTask;
 use crate::wire::intent::Upgrade;
@@ -52,9 +52,9 @@ async fn serve(upgraded: Upgraded, socket: SocketTask) {
             // Signals are small and come one by one: waiting for more to send with them costs
             // 40 ms each. A socket that cannot be told is only slower.
             let _ = stream.set_nodelay(true);
-            pump(stream, early, connection).await;
+            pump_tcp(stream, early, connection).await;
         }
-        Err(upgraded) => pump(TokioIo::new(upgraded), Vec::new(), connection).await,
+        Err(upgraded) => pump(TokioIo::new(upgraded), connection).await,
     }
 }
 

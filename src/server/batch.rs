@@ -1,16 +1,21 @@
-//! Wakes each receiver once for all that one read of a sender left in its mailbox.
+//! Serves each receiver once for all that one read of a sender left in its mailbox.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::client::Client;
 
+/// Up to so many receivers are written to by the sender's own task. More are woken: what comes for
+/// each of them meanwhile leaves in the same write, and other threads can help.
+const DIRECT: usize = 12;
+
 thread_local! {
     static OPEN: Cell<usize> = const { Cell::new(0) };
     static DIRTY: RefCell<Vec<Arc<Client>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While a batch is open on this thread, receivers are noted; once it is dropped, they are woken.
+/// While a batch is open on this thread, receivers are noted; once it is dropped, they are written
+/// to or woken.
 /// Must not be held across an await.
 pub(super) struct Batch(());
 
@@ -30,7 +35,7 @@ impl Drop for Batch {
     }
 }
 
-/// Sees to it that `peer` is woken: with the open batch, or at once.
+/// Sees to it that `peer` is served: with the open batch, or at once.
 pub(super) fn note(peer: &Arc<Client>) {
     DIRTY.with_borrow_mut(|dirty| dirty.push(Arc::clone(peer)));
     if OPEN.get() == 0 {
@@ -39,8 +44,13 @@ pub(super) fn note(peer: &Arc<Client>) {
 }
 
 fn flush() {
+    let direct = DIRTY.with_borrow(Vec::len) <= DIRECT;
     // One at a time: a waker is foreign code and may deliver something itself.
     while let Some(peer) = DIRTY.with_borrow_mut(Vec::pop) {
-        peer.wake_carrier();
+        if direct {
+            peer.serve();
+        } else {
+            peer.wake();
+        }
     }
 }

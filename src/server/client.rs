@@ -1,7 +1,8 @@
 //! One client of this server: its session, and the mailbox that the broker knows.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::Waker;
 use std::time::Instant;
 use std::{fmt, mem};
 
@@ -10,6 +11,7 @@ use tokio::sync::Mutex as TurnLock;
 use super::Handshake;
 use super::batch;
 use super::intake::Seat;
+use super::outlet::Outlet;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::clock;
@@ -17,7 +19,7 @@ use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::session::{Presence, Session, Wakes, Wire};
+use crate::session::{Link, Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
 
@@ -64,6 +66,8 @@ pub(crate) struct Client {
     seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
     membership: Mutex<()>,
+    /// Where a websocket on a plain TCP stream is written to.
+    outlet: OnceLock<Arc<Outlet>>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
     pub(super) turn: Arc<TurnLock<()>>,
@@ -87,6 +91,7 @@ impl Client {
             seat: Mutex::new(seat),
             session: Mutex::new(session),
             membership: Mutex::default(),
+            outlet: OnceLock::new(),
             turn: Arc::default(),
         })
     }
@@ -141,11 +146,32 @@ impl Client {
         self.with(|session| session.close(reason));
     }
 
-    pub(super) fn wake_carrier(&self) {
-        let carrier = lock(&self.session).take_carrier();
-        if let Some(carrier) = carrier {
-            carrier.wake();
+    /// From here on whoever has something for the client may write it there.
+    pub(super) fn writes_through(&self, outlet: &Arc<Outlet>) {
+        // A session has no more than one websocket that carries it.
+        self.outlet.get_or_init(|| Arc::clone(outlet));
+    }
+
+    /// Sees to it that what waits for the client gets to it: writes it, or wakes whoever does.
+    pub(super) fn serve(&self) {
+        match self.outlet.get() {
+            Some(outlet) if !outlet.is_stuck() => {
+                outlet.flush(self, None);
+            }
+            _ => self.wake(),
         }
+    }
+
+    /// Wakes whoever carries packets to the client, if it is asleep.
+    pub(super) fn wake(&self) {
+        let carrier = lock(&self.session).take_carrier();
+        carrier.into_iter().for_each(Waker::wake);
+    }
+
+    /// The client's websocket takes nothing more for now.
+    pub(super) fn stick(&self, link: Link) {
+        let carrier = lock(&self.session).stick(link);
+        carrier.into_iter().for_each(Waker::wake);
     }
 }
 

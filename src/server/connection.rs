@@ -7,6 +7,7 @@ use std::time::Instant;
 use std::{fmt, mem};
 
 use bytes::Bytes;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Sleep;
 
@@ -14,17 +15,18 @@ use super::PeerData;
 use super::batch::Batch;
 use super::client::{Arrival, Client};
 use super::dispatch::Waits;
+use super::outlet::{Flushed, Outlet};
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{Charged, Link, Session, Transmit};
+use crate::session::{Charged, Link, Look, Session, Transmit};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
 /// How much is handed out to be written at a time: enough for one large write, little enough that
 /// what a client does not take stays in its outbox, where it is counted.
-const TRANSMIT_BUDGET: usize = 64 << 10;
+pub(super) const TRANSMIT_BUDGET: usize = 64 << 10;
 
 pub(crate) struct Connection {
     server: PeerData,
@@ -43,6 +45,8 @@ pub(crate) struct Connection {
     pause: Option<Pin<Box<Sleep>>>,
     /// The session knows that this socket takes nothing.
     blocked: bool,
+    /// Where others write to the client as well, if it is a plain TCP stream.
+    outlet: Option<Arc<Outlet>>,
 }
 
 enum Waiting {
@@ -68,6 +72,7 @@ impl Connection {
             waiting: None,
             pause: None,
             blocked: false,
+            outlet: None,
         }
     }
 
@@ -104,12 +109,10 @@ impl Connection {
         self.server.settle(&self.peer);
     }
 
-    /// Whether the client may be read. Not while it does not take its own mail, nor while it has
-    /// said too much.
-    pub(crate) fn wants_read(&self) -> bool {
-        self.waiting.is_none()
-            && self.pause.is_none()
-            && !self.peer.with(|session| session.is_congested(self.link))
+    /// Whether the client may be read: not while it waits for somebody, nor while it has said too
+    /// much.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.waiting.is_none() && self.pause.is_none()
     }
 
     /// Goes on with stashed bytes once there is nothing to wait for, or with reading once a pause is
@@ -231,11 +234,6 @@ impl Connection {
         self.server.settle(&self.peer);
     }
 
-    /// Whether this websocket has nothing more to do than to say goodbye.
-    pub(crate) fn is_over(&self) -> bool {
-        self.peer.with(|session| session.is_over(self.link))
-    }
-
     /// Whether the session ended because this websocket takes nothing: there is no use in saying
     /// goodbye.
     pub(crate) fn is_stalled(&self) -> bool {
@@ -283,17 +281,69 @@ impl Connection {
         false
     }
 
-    /// Asks to be woken when there is something to write or the session ends. False: there is
-    /// already, or it has.
-    pub(crate) fn register(&self, waker: &Waker) -> bool {
-        let idle = self.peer.with(|session| session.register(self.link, waker));
-        idle && self.pong.is_none()
+    /// What there is to do; the task is woken at the next change.
+    pub(crate) fn look(&mut self, waker: &Waker, blocked: bool) -> Look {
+        let mut look = self
+            .peer
+            .with(|session| session.look(self.link, waker, blocked));
+        if let Look::Open {
+            carries, waiting, ..
+        } = &mut look
+        {
+            *waiting |= self.pong.is_some();
+            if *carries && let Some(outlet) = &self.outlet {
+                self.peer.writes_through(outlet);
+            }
+        }
+        look
+    }
+}
+
+/// A connection on a plain TCP stream.
+impl Connection {
+    /// From here on, what is for the client is written to `socket`, by its own task and by others.
+    pub(crate) fn write_to(&mut self, socket: OwnedWriteHalf) {
+        self.outlet = Some(Arc::new(Outlet::new(self.link, socket)));
+    }
+
+    /// Whether the socket takes nothing, as far as anybody has found.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| outlet.is_stuck())
+    }
+
+    /// Ready once a socket that was stuck takes more. Until then the client has `write_timeout`.
+    pub(crate) fn poll_unstuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(outlet) = &self.outlet else {
+            return Poll::Ready(());
+        };
+        let ready = outlet.poll_unstuck(cx);
+        match ready {
+            Poll::Ready(()) => self.progressed(),
+            Poll::Pending => self.blocked(),
+        }
+        ready
+    }
+
+    /// Writes what there is for the client. False: the socket is broken.
+    pub(crate) fn flush(&mut self) -> bool {
+        let pong = self.pong.take();
+        let Some(outlet) = &self.outlet else {
+            return false;
+        };
+        outlet.flush(&self.peer, pong) != Flushed::Broken
+    }
+
+    /// Gives the socket back to the one who ends it, with what of it was not written.
+    pub(crate) fn take_socket(&mut self) -> Option<(OwnedWriteHalf, Segments)> {
+        self.outlet.take()?.close()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.lost();
+        // Others may know it for longer; the socket is not to stay open for that.
+        self.take_socket();
     }
 }
 

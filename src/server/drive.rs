@@ -3,11 +3,9 @@
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
-use bytes::Buf;
-
 use super::Connection;
 use crate::clock;
-use crate::wire::segments::Segments;
+use crate::session::Look;
 
 thread_local! {
     /// Read into by all connections of a thread: frames are unmasked where they lie, and an idle
@@ -26,7 +24,7 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 /// What whoever drives a connection has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Write what can be written.
+    /// Write what can be written: what was handed out, and else what the connection transmits.
     Write,
     /// The connection is over, by the protocol: hand out what it transmits until that is all, and
     /// end the socket.
@@ -39,31 +37,32 @@ impl Connection {
     /// Goes on until there is something to write or the connection has ended.
     ///
     /// `read` fills the buffer from its beginning, resizing it as it likes, and says how far; 0
-    /// means that nothing will come any more. A `blocked` socket is given nothing to write: it wakes
-    /// its task by itself once it takes more.
+    /// means that nothing will come any more. With a `backlog`, bytes that were handed out are still
+    /// to be written; a `blocked` socket takes none, and wakes its task by itself once it does.
     pub(crate) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
-        out: &mut Segments,
+        backlog: bool,
         blocked: bool,
         mut read: impl FnMut(&mut Context<'_>, &mut Vec<u8>) -> Poll<usize>,
     ) -> Poll<Step> {
         loop {
-            if self.is_over() {
-                // Whatever this connection was still waiting for, others must not wait for it.
-                let stalled = self.is_stalled();
-                self.lost();
-                return Poll::Ready(if stalled { Step::Lost } else { Step::Over });
-            }
-            if !blocked {
-                if !out.has_remaining() {
-                    self.transmit(out);
+            let (waiting, congested) = match self.look(cx.waker(), blocked) {
+                Look::Open {
+                    waiting, congested, ..
+                } => (waiting, congested),
+                Look::Over => {
+                    // Whatever this connection was still waiting for, others must not wait for it.
+                    let stalled = self.is_stalled();
+                    self.lost();
+                    return Poll::Ready(if stalled { Step::Lost } else { Step::Over });
                 }
-                if out.has_remaining() {
-                    return Poll::Ready(Step::Write);
-                }
+            };
+            if !blocked && (backlog || waiting) {
+                return Poll::Ready(Step::Write);
             }
-            if self.wants_read() {
+            // Not while the client does not take its own mail.
+            if self.is_readable() && !congested {
                 let count = with_scratch(|scratch| {
                     let count = read(cx, scratch);
                     if let Poll::Ready(count) = count
@@ -74,18 +73,14 @@ impl Connection {
                     count
                 });
                 match count {
-                    Poll::Ready(1..) => continue,
+                    Poll::Ready(1..) => {}
                     Poll::Ready(0) => {
                         self.lost();
                         return Poll::Ready(Step::Lost);
                     }
-                    Poll::Pending => {}
+                    Poll::Pending => return Poll::Pending,
                 }
-            } else if self.poll_waiting(cx, clock::now()).is_ready() {
-                continue;
-            }
-            // What else there is to write can wait until a blocked socket wakes.
-            if self.register(cx.waker()) || (blocked && !self.is_over()) {
+            } else if self.poll_waiting(cx, clock::now()).is_pending() {
                 return Poll::Pending;
             }
         }

@@ -138,10 +138,10 @@ impl PeerData {
     /// disconnected, and named in the result. A signal for a peer at another node is handed to the
     /// bus, and counts as delivered if that has taken it.
     pub fn to_peer(&self, to: &PeerId, signal: &Signal) -> Delivery {
-        let delivery = match self.inner.broker.mailbox(to) {
-            Some(_) => self.inner.broker.to_peer(to, signal),
-            None => self.to_peer_elsewhere(to, signal),
-        };
+        let mut delivery = self.inner.broker.to_peer(to, signal);
+        if delivery == Delivery::default() {
+            delivery = self.to_peer_elsewhere(to, signal);
+        }
         self.close_slow(&delivery.full);
         delivery
     }

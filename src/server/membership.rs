@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::client::Client;
 use super::{JoinError, LifecycleEvent, Peer, PeerData};
 use crate::broker::{Delivery, Mailbox, Members, Undelivered, shrink};
+use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
@@ -32,6 +33,21 @@ impl<'a> Held<'a> {
             client,
             _guard: client.membership(),
             _batch: Batch::open(),
+        }
+    }
+}
+
+/// Those who are left in a room that a peer has left.
+pub(super) struct Others {
+    here: Members<Client>,
+    elsewhere: Vec<Member>,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self {
+            here: Members::none(),
+            elsewhere: Vec::new(),
         }
     }
 }
@@ -139,13 +155,16 @@ impl PeerData {
         id: &PeerId,
         room: &str,
         signal: &Signal,
-    ) -> Option<(Members<Client>, Delivery)> {
+    ) -> Option<(Others, Delivery)> {
+        // Without a member of its own, this node does not know of them any more.
+        let elsewhere = self.members_elsewhere(room);
         let (departure, delivery) = self.leave_room(id, room, signal)?;
         self.announce(|| LifecycleEvent::Left {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: departure.room.clone(),
         });
-        Some((departure.others, delivery))
+        let here = departure.others;
+        Some((Others { here, elsewhere }, delivery))
     }
 
     /// Takes a peer out of a room for another, which takes `capacity`. Nothing is changed if it cannot be.
@@ -156,13 +175,13 @@ impl PeerData {
         from: &RoomId,
         to: &RoomId,
         capacity: usize,
-    ) -> Result<(Members<Client>, Delivery), JoinError> {
+    ) -> Result<(Others, Delivery), JoinError> {
         let broker = &self.inner.broker;
         if !broker.is_member(id, from.as_str()) {
             return Err(JoinError::NotInRoom);
         }
         if from == to {
-            return Ok((Members::none(), Delivery::default()));
+            return Ok(Default::default());
         }
         self.check_room_count(id, to, Some(from))?;
         let joined = self.take_place(id, to, capacity)?;
@@ -187,12 +206,11 @@ impl PeerData {
         client: &Arc<Client>,
         id: &PeerId,
         room: &RoomId,
-        others: &Members<Client>,
+        others: &Others,
     ) -> Option<PeerId> {
         let broker = &self.inner.broker;
-        let elsewhere = self.members_elsewhere(room.as_str());
         let _batch = Batch::open();
-        for (other, of) in others.iter() {
+        for (other, of) in others.here.iter() {
             let _held = Held::new(of);
             let are_together =
                 broker.is_member(id, room.as_str()) && broker.is_member(&other, room.as_str());
@@ -205,7 +223,7 @@ impl PeerData {
                 Err(Undelivered::Closed) => return None,
             }
         }
-        for other in elsewhere {
+        for other in &others.elsewhere {
             if broker.is_member(id, room.as_str()) {
                 break;
             }

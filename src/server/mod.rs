@@ -20,6 +20,7 @@ mod lifecycle;
 mod membership;
 mod namespace;
 mod opening;
+mod outlet;
 mod peer;
 mod policy;
 mod polling;
@@ -51,7 +52,7 @@ pub use policy::{Policy, Relay};
 pub(crate) use polling::PollFuture;
 pub(crate) use request::Task;
 
-use crate::broker::{Broker, Shards};
+use crate::broker::{Broker, Drawn};
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
@@ -92,7 +93,7 @@ pub struct PeerData {
 struct Inner {
     settings: Settings,
     broker: Broker<Client>,
-    sessions: Shards<SessionId, Arc<Client>>,
+    sessions: Drawn<SessionId, Arc<Client>>,
     sweeper: Sweeper,
     intake: Arc<Intake>,
     listeners: Listeners,
@@ -172,7 +173,7 @@ impl PeerData {
                 intake: Intake::new(&settings.limits),
                 settings,
                 broker: Broker::new(),
-                sessions: Shards::new(),
+                sessions: Drawn::new(),
                 listeners: Listeners::default(),
                 ignored: AtomicU64::new(0),
                 cluster,
@@ -235,6 +236,9 @@ impl PeerData {
     /// Whoever closes a session calls this, and whoever gives its turn back; between the two of
     /// them an end is never missed, and the session reports it only once.
     fn settle(&self, peer: &Arc<Client>) {
+        if !peer.with(|session| session.has_ending()) {
+            return;
+        }
         // A list, not recursion: telling a room may find the next peer that is too slow.
         let mut open = vec![Arc::clone(peer)];
         while let Some(peer) = open.pop() {

@@ -37,7 +37,7 @@ pub(crate) use presence::Presence;
 use presence::Presences;
 use state::State;
 pub use state::Transport;
-pub(crate) use state::{Link, PollAnswer, PollRefused, Ticket, Transmit};
+pub(crate) use state::{Link, Look, PollAnswer, PollRefused, Ticket, Transmit};
 
 /// Which protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 /// One client. Every method is a step; between steps nothing runs.
-#[allow(clippy::struct_excessive_bools)] // four facts that do not depend on each other
+#[allow(clippy::struct_excessive_bools)] // facts that do not depend on each other
 #[derive(Debug)]
 pub(crate) struct Session {
     wire: Wire,
@@ -125,9 +125,21 @@ pub(crate) struct Session {
     post: Option<Waker>,
     /// Something happened that all who wait should look at.
     stirred: bool,
-    /// Somebody has promised to wake the carrier.
-    dirty: bool,
+    attended: Attended,
     links: u32,
+}
+
+/// Who sees to what is queued next, so that nobody is woken, and nothing written, for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attended {
+    /// Whoever queues something.
+    Nobody,
+    /// Somebody who has queued something and will come once its own work is done.
+    Sender,
+    /// The task of the websocket: it is at work, and looks again before it waits.
+    Task,
+    /// The same task, once the socket takes more.
+    Stuck,
 }
 
 /// How a session ended.
@@ -172,7 +184,7 @@ impl Session {
             probe: None,
             post: None,
             stirred: false,
-            dirty: false,
+            attended: Attended::Nobody,
             links: 1,
         }
     }
@@ -343,39 +355,55 @@ impl Session {
         if self.is_closed() {
             return;
         }
-        let queued = self.enqueue(signal);
+        let queued = self.queue(signal);
         self.stirred = true;
         if queued.is_err() {
             self.close(CloseReason::SlowConsumer);
         }
     }
 
-    /// Queues a signal. True asks the caller to see to it that the carrier is woken, by
-    /// [`take_carrier`](Self::take_carrier), once its own work is done.
+    /// Queues a signal. True asks the caller to see to it once its own work is done: to write what
+    /// waits, or to wake the [`carrier`](Self::take_carrier).
     pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
+        self.queue(signal)?;
+        let asked = self.attended == Attended::Nobody;
+        if asked {
+            self.attended = Attended::Sender;
+        }
+        Ok(asked)
+    }
+
+    fn queue(&mut self, signal: &Signal) -> Result<(), Full> {
         let view = match self.wire {
             Wire::Engine(_) => View::Packets,
             Wire::Json => View::Json,
         };
         self.outbox
-            .push_signal(signal, view, self.limits.max_outbox)?;
-        let promise = !self.dirty && self.carrier.is_some();
-        self.dirty |= promise;
-        Ok(promise)
+            .push_signal(signal, view, self.limits.max_outbox)
     }
 
+    /// Whoever must be woken for what was queued; nobody, if the carrier looks again by itself.
     pub(crate) fn take_carrier(&mut self) -> Option<Waker> {
-        self.dirty = false;
-        self.carrier.take()
+        match self.attended {
+            Attended::Task | Attended::Stuck => None,
+            Attended::Nobody | Attended::Sender => {
+                self.attended = Attended::Nobody;
+                self.carrier.take()
+            }
+        }
     }
 
-    /// Those who must look at the session again after the step just made.
+    /// Those who must look at the session again after the step just made. The carrier's own steps
+    /// do not wake it.
     pub(crate) fn take_wakes(&mut self) -> Wakes {
         if !std::mem::take(&mut self.stirred) {
             return Wakes::default();
         }
-        self.dirty = false;
-        Wakes([self.carrier.take(), self.probe.take(), self.post.take()])
+        let carrier = match self.attended {
+            Attended::Task => None,
+            _ => self.carrier.take(),
+        };
+        Wakes([carrier, self.probe.take(), self.post.take()])
     }
 
     /// Ends the session, once; what is said to the client follows from the reason.
@@ -506,6 +534,7 @@ impl Session {
             self.handle_probe(link, text, now);
             return None;
         }
+        self.attended = Attended::Task;
         let Wire::Engine(revision) = self.wire else {
             self.heartbeat.answered(&self.limits, now);
             let sender = self.peer()?;
@@ -526,6 +555,7 @@ impl Session {
             self.reject_probe(link);
             return None;
         }
+        self.attended = Attended::Task;
         let Wire::Engine(revision) = self.wire else {
             self.close(CloseReason::BinaryNotAccepted);
             return None;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use super::{Session, Wire};
+use super::{Attended, Session, Wire};
 use crate::ending::CloseReason;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::payload::{self, Encoded};
@@ -81,6 +81,21 @@ struct Probe {
     /// `2probe` has come: waiting GETs are let go, so that the client can say `5`.
     answered: bool,
     answer_due: bool,
+}
+
+/// How a websocket's task finds its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// There is nothing more for this websocket to carry.
+    Over,
+    Open {
+        /// It carries the session, and does not only want to.
+        carries: bool,
+        /// There is something to write.
+        waiting: bool,
+        /// So much waits that nothing more should be read.
+        congested: bool,
+    },
 }
 
 impl State {
@@ -325,6 +340,16 @@ impl Session {
         }
     }
 
+    /// Somebody found that the websocket takes nothing more: what is queued from now on is its
+    /// task's, who is to be woken and waits for the socket.
+    pub(crate) fn stick(&mut self, link: Link) -> Option<Waker> {
+        if !self.state.carries(link) {
+            return None;
+        }
+        self.attended = Attended::Stuck;
+        self.carrier.take()
+    }
+
     /// Whether the session ended because this websocket takes nothing.
     pub(crate) fn is_stalled(&self, link: Link) -> bool {
         matches!(
@@ -349,7 +374,7 @@ impl Session {
         let over = match self.state {
             State::Socket(current) if current == link => {
                 // Asked for more only when all is gone that it had.
-                self.stalled_by = None;
+                self.unblock(link);
                 None
             }
             State::Closed { reason, last, .. } if last == Some(link) => Some(reason),
@@ -363,6 +388,10 @@ impl Session {
         }
         if std::mem::take(&mut self.ping_due) {
             out.push_ping();
+        }
+        if out.bytes() == 0 && self.attended == Attended::Sender {
+            // Whoever promised to come finds that all is done.
+            self.attended = Attended::Nobody;
         }
         match over {
             Some(reason) if self.outbox.is_empty() => Transmit::Close(Some(reason)),
@@ -383,16 +412,20 @@ impl Session {
         }
     }
 
-    /// Has the task of a websocket woken at the next change. False: there is something to do
-    /// already.
-    pub(crate) fn register(&mut self, link: Link, waker: &Waker) -> bool {
+    /// What a websocket's task finds to do. It is woken at the next change, so that it may wait once
+    /// there is nothing; or once there is nothing that it can do, because its socket is `blocked`.
+    pub(crate) fn look(&mut self, link: Link, waker: &Waker, blocked: bool) -> Look {
         if let Some(probe) = self.state.probe(link) {
-            let idle = !probe.answer_due;
+            let waiting = probe.answer_due;
             self.probe = Some(waker.clone());
-            return idle;
+            return Look::Open {
+                carries: false,
+                waiting,
+                congested: false,
+            };
         }
-        if !self.state.carries(link) {
-            return false;
+        if self.is_over(link) {
+            return Look::Over;
         }
         // Also while there is more to write than the socket takes: the end of the session must
         // not go unnoticed.
@@ -400,6 +433,17 @@ impl Session {
             Some(carrier) => carrier.clone_from(waker),
             carrier => *carrier = Some(waker.clone()),
         }
-        self.outbox.is_empty() && !self.ping_due
+        let waiting = !self.outbox.is_empty() || self.ping_due;
+        self.attended = match self.attended {
+            _ if blocked => Attended::Stuck,
+            _ if waiting => Attended::Task,
+            Attended::Sender => Attended::Sender,
+            _ => Attended::Nobody,
+        };
+        Look::Open {
+            carries: true,
+            waiting,
+            congested: self.is_congested(link),
+        }
     }
 }

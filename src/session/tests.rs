@@ -192,10 +192,16 @@ impl Client {
         heard
     }
 
-    /// Asks to be woken for a websocket.
+    /// Asks to be woken for a websocket. Whether there is nothing to do until then.
     fn registers(&mut self, link: Link) -> bool {
+        self.is_idle(link, false)
+    }
+
+    /// The same, for one whose socket may take nothing.
+    fn is_idle(&mut self, link: Link, blocked: bool) -> bool {
         let waker = Waker::from(Arc::clone(&self.tally));
-        self.session.register(link, &waker)
+        let look = self.session.look(link, &waker, blocked);
+        matches!(look, Look::Open { waiting: false, .. })
     }
 
     fn mail(&mut self, packet: &'static str) {

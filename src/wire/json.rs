@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use wide::u8x16;
 
 use super::text::Text;
 
@@ -43,6 +43,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The byte that is read next.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
@@ -63,6 +64,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes this byte if it is next.
+    #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -70,6 +72,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes this byte, which must be next.
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Fault> {
         self.eat(byte).then_some(()).ok_or(Fault::Syntax)
     }
@@ -80,37 +83,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a string.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Fault> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut escaped = false;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = memchr2(b'"', b'\\', rest).ok_or(Fault::Syntax)?;
-            let (plain, rest) = rest.split_at(plain);
-            // The whole minimum, because a search that ends early is not vectorized.
-            if plain.iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20 {
-                return Err(Fault::Syntax);
-            }
-            self.at += plain.len();
-            match *rest {
-                [b'"', ..] => {
-                    let raw = self.text.get(start..self.at).ok_or(Fault::Syntax)?;
-                    self.at += 1;
-                    return Ok(Text { raw, escaped });
-                }
-                [
-                    _,
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                    ..,
-                ] => self.at += 2,
-                [_, b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => {
-                    self.at += 6;
-                }
-                _ => return Err(Fault::Syntax),
-            }
-            escaped = true;
-        }
+        let (end, escaped) = string_end(self.text.as_bytes(), start).ok_or(Fault::Syntax)?;
+        let raw = self.text.get(start..end).ok_or(Fault::Syntax)?;
+        self.at = end + 1;
+        Ok(Text { raw, escaped })
     }
 
     /// Takes an object. `read` is given each name and must take the value.
@@ -139,6 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Like [`skip`](Self::skip), telling of every object on the way.
+    #[inline]
     pub(crate) fn walk(
         &mut self,
         levels: u32,
@@ -151,6 +132,10 @@ impl<'a> Reader<'a> {
         let mut depth = 0;
         loop {
             match self.peek() {
+                Some(b'"') => {
+                    let end = string_end(self.text.as_bytes(), self.at + 1);
+                    self.at = end.ok_or(Fault::Syntax)?.0 + 1;
+                }
                 Some(open @ (b'{' | b'[')) => {
                     if depth == levels.min(MAX_DEPTH) {
                         return Err(Fault::TooDeep);
@@ -168,24 +153,27 @@ impl<'a> Reader<'a> {
                         continue;
                     }
                 }
-                Some(b'"') => drop(self.string()?),
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 _ => self.word()?,
             }
             // A value is complete, or a container is about to end without another one.
             while depth > 0 {
                 let object = objects & 1 == 1;
-                // Nothing but a complete value can stand before this, so a comma is one between values.
-                if self.eat(b',') {
-                    if object {
-                        visit(self.member()?);
+                match (self.peek(), object) {
+                    // Nothing but a complete value can stand before this, so a comma is one between
+                    // values.
+                    (Some(b','), _) => {
+                        self.at += 1;
+                        if object {
+                            visit(self.member()?);
+                        }
+                        break;
                     }
-                    break;
+                    (Some(b'}'), true) => visit(Step::End),
+                    (Some(b']'), false) => {}
+                    _ => return Err(Fault::Syntax),
                 }
-                self.expect(if object { b'}' } else { b']' })?;
-                if object {
-                    visit(Step::End);
-                }
+                self.at += 1;
                 objects >>= 1;
                 depth -= 1;
             }
@@ -196,6 +184,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A name and its colon.
+    #[inline]
     fn member(&mut self) -> Result<Step<'a>, Fault> {
         let name = self.string()?;
         self.expect(b':')?;
@@ -225,6 +214,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
         while self.byte().is_some_and(|b| b.is_ascii_digit()) {
@@ -242,9 +232,66 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
+}
+
+/// Where the string ends whose first byte is at `at`, and whether there are escapes in it.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
+    let mut escaped = false;
+    loop {
+        let rest = bytes.get(at..)?;
+        let mut found = if let Some(chunk) = rest.first_chunk() {
+            specials(chunk)
+        } else {
+            // Behind the end stands what must not be in a string.
+            let mut chunk = [0; LANES];
+            let here = chunk.iter_mut().zip(rest);
+            here.for_each(|(to, from)| *to = *from);
+            specials(&chunk)
+        };
+        let mut next = LANES;
+        while found != 0 {
+            let nth = found.trailing_zeros() as usize;
+            match rest.get(nth..)? {
+                [b'"', ..] => return Some((at + nth, escaped)),
+                [
+                    b'\\',
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                    ..,
+                ] => next = nth + 2,
+                [b'\\', b'u', digits @ ..]
+                    if digits.first_chunk::<4>()?.iter().all(u8::is_ascii_hexdigit) =>
+                {
+                    next = nth + 6;
+                }
+                _ => return None,
+            }
+            escaped = true;
+            if next >= LANES {
+                break;
+            }
+            found &= u32::MAX << next;
+            next = LANES;
+        }
+        at += next;
+    }
+}
+
+/// How many bytes are looked at together: most strings of an event are not longer.
+const LANES: usize = 16;
+
+/// One bit for each byte that ends a string, begins an escape, or must not be in a string; the first
+/// byte's is the lowest.
+#[inline]
+fn specials(chunk: &[u8; LANES]) -> u32 {
+    let bytes = u8x16::new(*chunk);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let quote = bytes.simd_eq(u8x16::splat(b'"'));
+    let backslash = bytes.simd_eq(u8x16::splat(b'\\'));
+    (control | quote | backslash).to_bitmask()
 }
 
 /// Whether `text` is one well-formed object.

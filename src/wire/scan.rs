@@ -26,15 +26,21 @@ pub(super) enum Member {
 
 impl Member {
     pub(super) fn of(name: Text<'_>) -> Self {
-        const NAMES: [(&str, Member); 5] = [
-            ("type", Member::Type),
-            ("caller", Member::Caller),
-            ("callee", Member::Callee),
-            ("room", Member::Room),
-            ("payload", Member::Payload),
-        ];
-        let known = NAMES.iter().find(|(known, _)| name.is(known));
-        known.map_or(Self::Other, |&(_, member)| member)
+        if !name.escaped {
+            return Self::named(name.raw);
+        }
+        name.decode().map_or(Self::Other, |name| Self::named(&name))
+    }
+
+    fn named(name: &str) -> Self {
+        match name.as_bytes() {
+            b"type" => Self::Type,
+            b"caller" => Self::Caller,
+            b"callee" => Self::Callee,
+            b"room" => Self::Room,
+            b"payload" => Self::Payload,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -14,6 +14,9 @@ const SHARED_BODY: usize = 4 << 10;
 /// Small frames are gathered into pieces of about this size.
 const GATHERED: usize = 8 << 10;
 
+/// Pieces of one vectored write: a header and a body for each of 32 frames.
+pub(crate) const SLICES: usize = 64;
+
 /// Frames to be written in one go. Behaves as a [`Buf`], so that a partial write is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
@@ -71,6 +74,23 @@ impl Segments {
 
     pub(crate) fn push_ping(&mut self) {
         self.push_frame(frame::ping());
+    }
+
+    /// Appends all that is not written.
+    pub(crate) fn copy_to(&self, target: &mut Vec<u8>) {
+        let mut written = self.written;
+        for frame in &self.frames {
+            for part in frame.rest(std::mem::take(&mut written)) {
+                target.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// Gives back the memory of frames that are written.
+    pub(crate) fn release(&mut self) {
+        if self.frames.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// A whole frame, made elsewhere.
@@ -154,8 +174,7 @@ impl Buf for Segments {
             self.written -= frame.len();
             self.frames.pop_front();
         }
-        // Nothing left: nothing kept.
-        *self = Self::default();
+        self.written = 0;
     }
 }
 
@@ -323,7 +342,10 @@ mod tests {
         let (mut segments, whole) = filled();
         segments.advance(whole.len() - 1);
         assert_ne!(segments.frames.capacity(), 0);
+        segments.release();
+        assert_eq!(segments.bytes(), 1, "of what is not written nothing goes");
         segments.advance(1);
+        segments.release();
         assert_eq!(segments.frames.capacity(), 0);
         assert_eq!((segments.bytes, segments.written), (0, 0));
         assert!(segments.chunk().is_empty());

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::parcel::{About, Member};
 use super::Effect;
 use crate::id::{NodeId, PeerId};
-use crate::limits::{CLUSTER_HELD_BYTES, CLUSTER_HELD_TIME, CLUSTER_ITEM_OVERHEAD};
+use crate::limits::{
+    CLUSTER_HELD_BYTES, CLUSTER_HELD_TIME, CLUSTER_ITEM_OVERHEAD, CLUSTER_ROSTER_PATIENCE,
+};
 use crate::signal::Signal;
 
 /// Nobody is asked again within that time.
@@ -27,6 +29,8 @@ pub(super) struct Remote {
     answered: Option<Instant>,
     /// When it has shown last that what is known of it is true.
     confirmed: Instant,
+    /// All members that are known were there before those of this node.
+    quiet: bool,
     max_members: usize,
 }
 
@@ -34,10 +38,25 @@ pub(super) struct Remote {
 struct Held {
     said: About,
     until: Instant,
+    manner: Manner,
 }
 
-/// What is missing before something can be dealt with.
-struct Gap;
+/// How a newcomer is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Announced,
+    Silent,
+    /// It came while this node was new to the room itself. Which of them was there first shows by
+    /// then.
+    Undecided(Instant),
+}
+
+/// This node, and when it has asked who is in the room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) node: NodeId,
+    pub(super) asked: Option<Instant>,
+}
 
 impl Remote {
     pub(super) fn new(node: NodeId, max_members: usize, now: Instant) -> Self {
@@ -50,6 +69,7 @@ impl Remote {
             asked: None,
             answered: None,
             confirmed: now,
+            quiet: false,
             max_members,
         }
     }
@@ -74,14 +94,7 @@ impl Remote {
         self.answered.is_some_and(|at| at >= since)
     }
 
-    /// `silently`: whoever comes by this is not announced.
-    pub(super) fn handle(
-        &mut self,
-        said: About,
-        silently: bool,
-        now: Instant,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(super) fn handle(&mut self, said: About, own: Asking, now: Instant, out: &mut Vec<Effect>) {
         match said {
             About::Roster {
                 position,
@@ -90,11 +103,13 @@ impl Remote {
                 ..
             } => {
                 self.answered = Some(now);
+                self.decide(own, now, out);
                 // One that was overtaken by what has happened since says nothing new.
                 if position >= self.position {
                     self.confirmed = now;
-                    self.replace(position, members, silent && self.is_unknown(), out);
-                    self.go_on(out);
+                    self.quiet = silent && self.is_unknown();
+                    self.replace(position, members, self.quiet, out);
+                    self.go_on(now, out);
                 }
             }
             About::Position { position } if position == self.position => self.confirmed = now,
@@ -107,66 +122,124 @@ impl Remote {
             | About::Leave { .. }
             | About::Said { .. }
             | About::Direct { .. } => {
-                self.follow(said, silently, now, out);
+                let manner = self.manner(&said, own, now);
+                self.follow(said, manner, now, out);
             }
             About::Ask { .. } | About::Announced { .. } | About::Close => {}
         }
     }
 
-    /// In order, and not before what it needs is known.
-    fn follow(&mut self, said: About, silently: bool, now: Instant, out: &mut Vec<Effect>) {
-        if self.held.is_empty() {
-            match self.apply(said, silently, out) {
-                Ok(()) => self.confirmed = now,
-                Err((Gap, said)) => self.hold(said, now, out),
-            }
+    /// If both nodes are new to the room and each has heard what the other said of its first member,
+    /// only one of these two is to hear of the other: that of the node with the lesser id. That the
+    /// other node has heard this one shows by its answer. If none comes, it was there later.
+    fn manner(&self, said: &About, own: Asking, now: Instant) -> Manner {
+        let (About::Join { asks: true, .. }, Some(asked)) = (said, own.asked) else {
+            return Manner::Announced;
+        };
+        let until = asked + CLUSTER_ROSTER_PATIENCE;
+        if now >= until {
+            Manner::Announced
+        } else if self.has_answered(asked) {
+            self.of_two(own)
         } else {
-            self.hold(said, now, out);
-            self.go_on(out);
-        }
-        if self.is_waiting() {
-            self.ask(now, out);
+            Manner::Undecided(until)
         }
     }
 
-    fn hold(&mut self, said: About, now: Instant, out: &mut Vec<Effect>) {
+    fn of_two(&self, own: Asking) -> Manner {
+        if own.node < self.node {
+            Manner::Announced
+        } else {
+            Manner::Silent
+        }
+    }
+
+    /// The node has answered: what waits for that goes on.
+    fn decide(&mut self, own: Asking, now: Instant, out: &mut Vec<Effect>) {
+        let manner = self.of_two(own);
+        let mut undecided = false;
+        for held in &mut self.held {
+            if matches!(held.manner, Manner::Undecided(_)) {
+                held.manner = manner;
+                undecided = true;
+            }
+        }
+        if undecided {
+            self.go_on(now, out);
+        }
+    }
+
+    /// In order, and not before what it needs is known.
+    fn follow(&mut self, said: About, manner: Manner, now: Instant, out: &mut Vec<Effect>) {
+        if self.held.is_empty() && !matches!(manner, Manner::Undecided(_)) {
+            match self.apply(said, manner, out) {
+                None => self.confirmed = now,
+                Some(said) => self.hold(said, manner, now, out),
+            }
+        } else {
+            self.hold(said, manner, now, out);
+            self.go_on(now, out);
+        }
+        self.ask_if_stuck(now, out);
+    }
+
+    fn hold(&mut self, said: About, manner: Manner, now: Instant, out: &mut Vec<Effect>) {
         let cost = cost(&said);
         if self.held_bytes + cost > CLUSTER_HELD_BYTES && !self.held.is_empty() {
             out.push(Effect::Lost(u64::from(is_signal(&said))));
             return;
         }
         self.held_bytes += cost;
-        let until = now + CLUSTER_HELD_TIME;
-        self.held.push_back(Held { said, until });
+        self.held.push_back(Held {
+            said,
+            until: now + CLUSTER_HELD_TIME,
+            manner,
+        });
     }
 
     /// Deals with what was held, as far as that is possible now.
-    fn go_on(&mut self, out: &mut Vec<Effect>) {
-        while let Some(Held { said, until }) = self.held.pop_front() {
-            self.held_bytes -= cost(&said);
-            if let Err((Gap, said)) = self.apply(said, false, out) {
-                self.held_bytes += cost(&said);
-                self.held.push_front(Held { said, until });
+    fn go_on(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        while let Some(mut held) = self.held.pop_front() {
+            if let Manner::Undecided(by) = held.manner {
+                if now < by {
+                    self.held.push_front(held);
+                    return;
+                }
+                held.manner = Manner::Announced;
+            }
+            let cost = cost(&held.said);
+            if let Some(said) = self.apply(held.said, held.manner, out) {
+                self.held.push_front(Held { said, ..held });
                 return;
             }
+            self.held_bytes -= cost;
         }
         self.held = VecDeque::new();
     }
 
-    fn apply(
-        &mut self,
-        said: About,
-        silently: bool,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), (Gap, About)> {
+    /// Does what is said, or gives it back if there is something to be known first.
+    fn apply(&mut self, said: About, manner: Manner, out: &mut Vec<Effect>) -> Option<About> {
         match said {
+            About::Join {
+                position,
+                member,
+                signal,
+                asks: true,
+                ..
+            } if position <= self.position && self.quiet && self.has(&member.id) => {
+                // Its answer has overtaken it.
+                self.quiet = false;
+                if manner == Manner::Announced {
+                    out.push(Effect::Announce { member, signal });
+                }
+            }
             About::Join { position, .. } | About::Leave { position, .. }
                 if position <= self.position => {}
             About::Join { before, .. } | About::Leave { before, .. } if before != self.position => {
-                return Err((Gap, said));
+                return Some(said);
             }
             About::Said { at, .. } | About::Direct { at, .. } if at > self.position => {
-                return Err((Gap, said));
+                return Some(said);
             }
             About::Join {
                 position,
@@ -175,7 +248,7 @@ impl Remote {
                 ..
             } => {
                 self.position = position;
-                self.add(member, signal, silently, out);
+                self.add(member, signal, manner == Manner::Silent, out);
             }
             About::Leave {
                 position,
@@ -209,7 +282,7 @@ impl Remote {
             | About::Announced { .. }
             | About::Close => {}
         }
-        Ok(())
+        None
     }
 
     /// Nobody is there twice, and a node speaks for its own peers only.
@@ -266,6 +339,14 @@ impl Remote {
         }
     }
 
+    /// Asks for what is missing, but not while it is only undecided.
+    fn ask_if_stuck(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let front = self.held.front();
+        if front.is_some_and(|held| !matches!(held.manner, Manner::Undecided(_))) {
+            self.ask(now, out);
+        }
+    }
+
     fn ask(&mut self, now: Instant, out: &mut Vec<Effect>) {
         if self.asked.is_none_or(|at| now >= at + ASK_AGAIN) {
             self.asked = Some(now);
@@ -274,7 +355,8 @@ impl Remote {
     }
 
     pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        while let Some(Held { said, until }) = self.held.front() {
+        self.go_on(now, out);
+        while let Some(Held { said, until, .. }) = self.held.front() {
             if now < *until {
                 break;
             }
@@ -284,9 +366,7 @@ impl Remote {
             }
             self.held.pop_front();
         }
-        if self.is_waiting() {
-            self.ask(now, out);
-        }
+        self.ask_if_stuck(now, out);
     }
 
     pub(super) fn check(&mut self, stale: Duration, now: Instant, out: &mut Vec<Effect>) {

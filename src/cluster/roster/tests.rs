@@ -32,6 +32,7 @@ fn signal(text: &str) -> Signal {
 enum Heard {
     Came(PeerId),
     CameSilently(PeerId),
+    Announced(PeerId),
     Went(PeerId),
     Said(String),
     Lost,
@@ -159,6 +160,9 @@ impl World {
                 } else {
                     Heard::Came(member.id)
                 }),
+                Effect::Announce { member, .. } => {
+                    self.heard[at].push(Heard::Announced(member.id));
+                }
                 Effect::Went { member, .. } => self.heard[at].push(Heard::Went(member.id)),
                 Effect::Said(signal) => {
                     self.heard[at].push(Heard::Said(signal.payload().unwrap()));
@@ -250,6 +254,7 @@ impl World {
                 Heard::Came(id) | Heard::CameSilently(id) => {
                     assert!(there.insert(*id), "{id} comes once: {:?}", self.heard[at]);
                 }
+                Heard::Announced(id) => assert!(there.contains(id)),
                 Heard::Went(id) => assert!(there.remove(id), "{id} goes once"),
                 Heard::Said(text) => {
                     let (number, by) = text.split_once(" by ").unwrap();
@@ -359,6 +364,8 @@ fn meet(world: &mut World) {
 fn those_who_were_there_hear_of_the_newcomer_and_not_the_other_way_round() {
     let mut world = World::new();
     meet(&mut world);
+    assert!(world.heard[0].is_empty(), "he may be the first as well");
+    world.pass(CLUSTER_ROSTER_PATIENCE, false);
     assert_eq!(world.heard[0], [Heard::Came(peer(1, 0))]);
     assert_eq!(world.heard[1], [Heard::CameSilently(peer(0, 0))]);
 }
@@ -366,7 +373,7 @@ fn those_who_were_there_hear_of_the_newcomer_and_not_the_other_way_round() {
 /// Each was asked before it knew of the other.
 #[test]
 fn of_two_who_come_in_the_same_moment_one_hears_of_the_other() {
-    for order in 0..2 {
+    for order in 0..4 {
         let mut world = World::new();
         for at in 0..2 {
             world.join(at, 0);
@@ -386,8 +393,14 @@ fn of_two_who_come_in_the_same_moment_one_hears_of_the_other() {
             world.carry_out(at, effects);
         }
         while world.advance(order, true) {}
-        let aloud = (0..2).filter(|at| matches!(world.heard[*at][..], [Heard::Came(_)]));
-        assert_eq!(aloud.count(), 1, "{:?}", world.heard);
+        let aloud = |heard: &Heard| matches!(heard, Heard::Came(_) | Heard::Announced(_));
+        let heard = world.heard[..2].iter().flatten();
+        assert_eq!(
+            heard.filter(|heard| aloud(heard)).count(),
+            1,
+            "{:?}",
+            world.heard
+        );
         world.judge();
     }
 }
@@ -409,6 +422,7 @@ fn what_is_said_before_anybody_can_hear_it_is_said_later_and_in_order() {
     let mut world = World::new();
     world.join(1, 0);
     world.be_ready(1);
+    world.pass(SECOND, false);
     world.join(0, 0);
     world.say(0, 0);
     world.join(0, 1);
@@ -491,6 +505,7 @@ fn a_node_speaks_for_its_own_peers_only_and_for_so_many() {
 fn a_node_that_is_gone_takes_its_members_with_it_once() {
     let mut world = World::new();
     meet(&mut world);
+    world.pass(SECOND, false);
     let roster = world.rosters[0].as_mut().unwrap();
     let mut effects = Vec::new();
     roster.node_gone(node(1), &mut effects);

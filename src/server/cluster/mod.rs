@@ -23,7 +23,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(crate) use forward::Post;
-pub(super) use rooms::{Direct, Reach};
 pub use status::ClusterStatus;
 
 use super::PeerData;

@@ -83,6 +83,8 @@ impl Requests {
 mod tests {
     use std::time::Duration;
 
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
     fn node(text: &str) -> NodeId {
@@ -117,7 +119,6 @@ mod tests {
         let mut waiting = expect(3, "aaaa", now + 9 * second);
         requests.expire(now + second);
         requests.node_gone(node("bbbb"));
-        use tokio::sync::oneshot::error::TryRecvError;
         let outcomes = [&mut late, &mut gone, &mut waiting].map(|it| it.try_recv().unwrap_err());
         assert_eq!(
             outcomes,
@@ -133,7 +134,7 @@ mod tests {
     fn there_are_not_more_than_there_may_be() {
         let now = Instant::now();
         let mut requests = Requests::default();
-        let waiting: Vec<_> = (0..CLUSTER_REQUESTS as u64 + 1)
+        let waiting: Vec<_> = (0..=CLUSTER_REQUESTS as u64)
             .map(|number| requests.expect(number, node("aaaa"), now).is_some())
             .collect();
         assert_eq!(

@@ -15,11 +15,11 @@ use crate::sync::lock;
 use crate::wire::notice;
 
 /// How many members at other nodes a signal was sent to.
-pub(in crate::server) type Reach = (usize, Remote);
+type Reach = (usize, Remote);
 
 /// What became of a signal for a peer that is not at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Direct {
+pub(super) enum Direct {
     /// On its way to the node that the peer is at.
     Sent,
     /// The bus has not taken it.
@@ -165,10 +165,10 @@ impl PeerData {
 
     /// Gives a signal of a local member to one that may be at another node. With a request other
     /// than 0, that is answered, and it need not be known that the peer is there.
-    pub(in crate::server) fn direct_elsewhere(
+    pub(super) fn direct_elsewhere(
         &self,
-        caller: &PeerId,
-        callee: &PeerId,
+        from: &PeerId,
+        to: &PeerId,
         room: &RoomId,
         request: u64,
         signal: &Signal,
@@ -176,15 +176,15 @@ impl PeerData {
         let Some(cluster) = self.cluster() else {
             return Direct::Nowhere;
         };
-        let node = callee.node();
+        let node = to.node();
         if !cluster.knows(node) {
             return Direct::Nowhere;
         }
         let sent = cluster.in_watched(room.as_str(), |watch| {
-            if request == 0 && !watch.roster.is_remote(callee) {
+            if request == 0 && !watch.roster.is_remote(to) {
                 return None;
             }
-            let said = watch.roster.direct(*caller, *callee, request, signal)?;
+            let said = watch.roster.direct(*from, *to, request, signal)?;
             let outcome = cluster.publish(Target::Node(node), &about(room, said));
             Some(outcome)
         });
@@ -403,6 +403,9 @@ impl PeerData {
                     tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
                 }
                 told.news.push((member, true));
+            }
+            Effect::Announce { member, signal } => {
+                tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
             }
             Effect::Went { member, signal } => {
                 tell(&signal.unwrap_or_else(|| notice::departure(&member.id, &room)));

@@ -107,23 +107,23 @@ impl PeerData {
     /// Gives a signal to a peer of which only its own node may know.
     async fn seek_out(
         &self,
-        caller: PeerId,
-        callee: PeerId,
+        from: PeerId,
+        to: PeerId,
         room: &RoomId,
         signal: &Signal,
     ) -> Result<usize, (Code, &'static str)> {
         // It may be in a roster that is on its way.
         self.settled(room).await;
-        match self.direct_elsewhere(&caller, &callee, room, 0, signal) {
+        match self.direct_elsewhere(&from, &to, room, 0, signal) {
             Direct::Unknown => {}
             sent => return delivered(&sent),
         }
         let cluster = self.cluster().ok_or((Code::NoSuchPeer, NO_SUCH_PEER))?;
         let number = cluster.number();
         let until = clock::now() + CLUSTER_OUTCOME_TIME;
-        let expected = lock(&cluster.requests).expect(number, callee.node(), until);
+        let expected = lock(&cluster.requests).expect(number, to.node(), until);
         let answered = expected.ok_or((Code::Busy, UNREACHABLE))?;
-        match self.direct_elsewhere(&caller, &callee, room, number, signal) {
+        match self.direct_elsewhere(&from, &to, room, number, signal) {
             Direct::Sent => {}
             sent => {
                 lock(&cluster.requests).forget(number);

@@ -74,17 +74,17 @@ impl Cluster {
     }
 
     fn work_in<T>(&self, watch: &mut Watch, work: impl FnOnce(&mut Watch) -> T) -> T {
-        let had_local = watch.roster.has_local();
+        let was_wanted = watch.roster.has_local();
         let outcome = work(watch);
-        let has_local = watch.roster.has_local();
-        if has_local && !had_local {
+        let is_wanted = watch.roster.has_local();
+        if is_wanted && !was_wanted {
             self.adapter.interest(&watch.room, true);
         }
-        if has_local {
+        if is_wanted {
             return outcome;
         }
         // The next room of that name comes to be after this is said.
-        if had_local {
+        if was_wanted {
             self.adapter.interest(&watch.room, false);
         }
         watch.is_over = true;

@@ -67,9 +67,8 @@ pub(super) struct Guest {
     /// Answers no heartbeat any more.
     pub(super) silent: bool,
     rooms: BTreeSet<usize>,
-    /// Rooms that it has left, where it is not to come back.
-    left: BTreeSet<usize>,
-    pub(super) returns: bool,
+    /// Rooms that it has left, if it is not to come back to those.
+    left: Option<BTreeSet<usize>>,
     said: u64,
     /// To whom it has said what: whether to one peer only, and in which room.
     pub(super) addressed: BTreeMap<u64, (bool, usize)>,
@@ -94,8 +93,7 @@ impl Guest {
             over: false,
             silent: false,
             rooms: BTreeSet::new(),
-            left: BTreeSet::new(),
-            returns: true,
+            left: None,
             said: 0,
             addressed: BTreeMap::new(),
             heard: Vec::new(),
@@ -125,6 +123,15 @@ impl Guest {
             guest.says.push_back(Say::Text("40".to_owned()));
         }
         guest
+    }
+
+    /// From now on it does not come back to a room that it has left.
+    pub(super) fn never_returns(&mut self) {
+        self.left = Some(BTreeSet::new());
+    }
+
+    fn has_left(&self, room: usize) -> bool {
+        self.left.as_ref().is_some_and(|left| left.contains(&room))
     }
 
     fn query(&self, transport: &str) -> String {
@@ -160,13 +167,13 @@ impl Guest {
         let room = dice.below(ROOMS.len());
         let name = ROOMS[room];
         match dice.below(10) {
-            0 | 1 if !self.rooms.contains(&room) && !self.left.contains(&room) => {
+            0 | 1 if !self.rooms.contains(&room) && !self.has_left(room) => {
                 self.rooms.insert(room);
                 self.say_event("CONNECT", name, None, "null");
             }
             2 if dice.once_in(2) && self.rooms.remove(&room) => {
-                if !self.returns {
-                    self.left.insert(room);
+                if let Some(left) = &mut self.left {
+                    left.insert(room);
                 }
                 self.say_event("DISCONNECT", name, None, "null");
             }

@@ -64,12 +64,13 @@ impl World<'_> {
         self.nodes[at].cluster_status().unwrap().node
     }
 
-    fn run(mut self) {
+    fn run(mut self, crossed: &mut Crossed) {
         for _ in 0..STEPS {
             self.step();
         }
         self.come_to_rest();
         self.judge();
+        self.count(crossed);
         self.end();
     }
 
@@ -78,7 +79,7 @@ impl World<'_> {
             let kind = *self.dice.pick(&Kind::ALL).unwrap();
             let node = self.dice.pick(&self.nodes).unwrap().clone();
             let mut guest = Guest::open(&node, kind);
-            guest.returns = false;
+            guest.never_returns();
             self.guests.push(guest);
         }
         for guest in &mut self.guests {
@@ -306,7 +307,31 @@ impl World<'_> {
     }
 }
 
-fn simulate(seed: u64) {
+/// How much has passed between nodes: worlds without any of it would show nothing.
+#[derive(Default)]
+struct Crossed {
+    signals: usize,
+    arrivals: usize,
+    departures: usize,
+}
+
+impl World<'_> {
+    fn count(&self, crossed: &mut Crossed) {
+        for guest in self.guests.iter().chain(&self.past) {
+            let is_far = |id: &PeerId| guest.id.is_some_and(|own| own.node() != id.node());
+            for heard in &guest.heard {
+                match heard {
+                    Heard::Said(id, _) if is_far(id) => crossed.signals += 1,
+                    Heard::Came(id, _) if is_far(id) => crossed.arrivals += 1,
+                    Heard::Left(id, _) if is_far(id) => crossed.departures += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn simulate(seed: u64, crossed: &mut Crossed) {
     let runtime = Runtime::new_current_thread().enable_all().build().unwrap();
     let seed = Seed(seed);
     let now = Instant::now();
@@ -333,15 +358,20 @@ fn simulate(seed: u64) {
         past: Vec::new(),
         _runtime: runtime.enter(),
     }
-    .run();
+    .run(crossed);
 }
 
 /// A half of all seeds, unless one is asked for.
 fn simulate_all(part: u64) {
-    match std::env::var("SIMULATION_SEED") {
-        Ok(seed) => simulate(seed.parse().unwrap()),
-        Err(_) => (part..SEEDS).step_by(2).for_each(simulate),
+    let mut crossed = Crossed::default();
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        return simulate(seed.parse().unwrap(), &mut crossed);
     }
+    for seed in (part..SEEDS).step_by(2) {
+        simulate(seed, &mut crossed);
+    }
+    let crossed = [crossed.signals, crossed.arrivals, crossed.departures];
+    assert!(crossed.iter().all(|count| *count > 500), "{crossed:?}");
 }
 
 #[test]

@@ -220,10 +220,15 @@ impl Socket {
                     None => Poll::Pending,
                 }
             };
-            match connection.poll_step(&mut cx, &mut self.out, self.blocked, read) {
+            match connection.poll_step(&mut cx, self.out.has_remaining(), self.blocked, read) {
                 Poll::Pending => break,
                 Poll::Ready(Step::Write) if self.stalled => self.blocked = true,
-                Poll::Ready(Step::Write) => self.write(),
+                Poll::Ready(Step::Write) => {
+                    if !self.out.has_remaining() {
+                        connection.transmit(&mut self.out);
+                    }
+                    self.write();
+                }
                 Poll::Ready(Step::Over) => {
                     while connection.transmit(&mut self.out) {}
                     self.connection = None;

@@ -218,6 +218,8 @@ impl World {
     fn look_around(&mut self, nth: usize, link: Link) {
         if self.client.session.is_over(link) {
             self.waiting[nth] = None;
+        } else if self.waiting[nth].is_some() {
+            self.wait(nth, link);
         }
     }
 
@@ -294,10 +296,19 @@ impl World {
             assert!(!self.client.registers(link));
             return;
         }
+        self.wait(nth, link);
+    }
+
+    /// A websocket's task has done what it could, and looks once more before it waits.
+    fn wait(&mut self, nth: usize, link: Link) {
         let tally = Arc::<Tally>::default();
         let waker = Waker::from(Arc::clone(&tally));
-        let busy = !self.client.session.register(link, &waker);
-        self.waiting[nth] = Some(Waiter { tally, busy });
+        let idle = is_idle(self.client.session.look(link, &waker, false));
+        if !idle {
+            // What is left, its socket does not take.
+            self.client.session.look(link, &waker, true);
+        }
+        self.waiting[nth] = Some(Waiter { tally, busy: !idle });
     }
 
     fn poll(&mut self) {
@@ -359,11 +370,15 @@ impl World {
             if tally.0.load(Ordering::Relaxed) == 0 {
                 assert!(!self.client.session.is_over(link), "an end was missed");
                 let waker = Waker::from(Arc::clone(tally));
-                let idle = self.client.session.register(link, &waker);
+                let idle = is_idle(self.client.session.look(link, &waker, *busy));
                 assert!(idle || *busy, "a websocket was forgotten");
             }
         }
     }
+}
+
+fn is_idle(look: Look) -> bool {
+    matches!(look, Look::Open { waiting: false, .. })
 }
 
 /// Base64 as [`frames`] shows the bytes behind it.

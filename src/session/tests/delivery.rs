@@ -9,7 +9,6 @@ fn signal() -> Signal {
 #[test]
 fn the_first_signal_of_a_batch_promises_to_wake_the_carrier() {
     let (mut client, link) = Client::socket(V3);
-    assert_eq!(client.session.enqueue(&signal()), Ok(false), "nobody waits");
     client.hears(link);
     assert!(client.registers(link));
     assert_eq!(client.session.enqueue(&signal()), Ok(true));
@@ -21,6 +20,38 @@ fn the_first_signal_of_a_batch_promises_to_wake_the_carrier() {
     assert_eq!(client.hears(link).len(), 2);
     assert!(client.registers(link));
     assert_eq!(client.session.enqueue(&signal()), Ok(true), "and again");
+}
+
+#[test]
+fn a_task_at_work_sees_to_the_mail_itself() {
+    let (mut client, link) = Client::socket(V3);
+    client.hears(link);
+    assert!(client.registers(link));
+    client.says(link, "2");
+    assert_eq!(client.woken(), 0, "it looks again by itself");
+    assert_eq!(client.session.enqueue(&signal()), Ok(false));
+    assert!(client.session.take_carrier().is_none());
+    assert!(!client.registers(link), "there is something to write");
+    assert_eq!(client.session.enqueue(&signal()), Ok(false));
+    assert_eq!(client.hears(link).len(), 3);
+    assert!(client.registers(link));
+    assert_eq!(client.session.enqueue(&signal()), Ok(true));
+}
+
+#[test]
+fn mail_for_a_socket_that_takes_nothing_wakes_nobody() {
+    let (mut client, link) = Client::socket(V3);
+    client.hears(link);
+    assert!(client.registers(link));
+    assert_eq!(client.session.enqueue(&signal()), Ok(true));
+    // Whoever writes it finds that the socket takes nothing, and leaves the rest to its task.
+    client.session.stick(link).unwrap().wake();
+    assert_eq!(client.woken(), 1);
+    assert!(!client.is_idle(link, true));
+    assert_eq!(client.session.enqueue(&signal()), Ok(false));
+    assert!(client.session.take_carrier().is_none());
+    client.session.close(CloseReason::Kicked);
+    assert_eq!(client.woken(), 1, "the end is told all the same");
 }
 
 #[test]
@@ -37,11 +68,10 @@ fn a_promise_holds_for_whoever_waits_by_then() {
 }
 
 #[test]
-fn a_step_of_its_own_wakes_the_carrier() {
-    let steps: [fn(&mut Client, Link); 5] = [
+fn a_step_of_the_servers_wakes_the_carrier() {
+    let steps: [fn(&mut Client, Link); 4] = [
         |client, _| client.mail("4a"),
         |client, _| client.session.push_signal(&signal()),
-        |client, link| assert_eq!(client.says(link, "2"), None),
         |client, _| client.session.close(CloseReason::Kicked),
         |client, _| {
             client
@@ -76,8 +106,9 @@ fn a_registered_task_is_told_of_what_is_there_already() {
     client.mail("4a");
     assert!(!client.registers(link));
     // It may be unable to write; the end must reach it all the same.
+    assert!(!client.is_idle(link, true));
     client.woken();
-    assert!(!client.registers(link));
+    assert!(!client.is_idle(link, true));
     client.session.close(CloseReason::SlowConsumer);
     assert_eq!(client.woken(), 1);
     assert!(!client.registers(link));
@@ -88,7 +119,8 @@ fn a_probes_task_is_woken_for_its_own_affairs() {
     let mut client = Client::polling(V3);
     let link = client.probes();
     assert!(client.registers(link));
-    assert_eq!(client.session.enqueue(&signal()), Ok(false));
+    assert_eq!(client.session.enqueue(&signal()), Ok(true));
+    assert!(client.session.take_carrier().is_none(), "no GET waits");
     assert_eq!(client.woken(), 0, "mail is not for it yet");
     client.says(link, "2probe");
     assert_eq!(client.woken(), 1);

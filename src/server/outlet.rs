@@ -1,0 +1,159 @@
+//! The writing side of a websocket on a plain TCP stream: whoever has something for the client
+//! writes it, without a turn of the client's own task in between.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::client::Client;
+use super::connection::TRANSMIT_BUDGET;
+use crate::session::{Link, Transmit};
+use crate::sync::lock;
+use crate::wire::segments::{SLICES, Segments};
+
+/// So many bytes are copied together before they are written: for the system, to collect the pieces
+/// of a vectored write is dearer than that.
+const GATHERED: usize = 16 << 10;
+
+thread_local! {
+    static GATHER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+
+    /// What is written in one go mostly is written whole: its bookkeeping need not be made anew.
+    static SPARE: Cell<Segments> = Cell::default();
+}
+
+/// Where the frames of one websocket leave.
+///
+/// Frames are taken from the session and written under one lock, so that they leave in the order in
+/// which they were queued, whoever writes them. Writing never waits: what the socket does not take
+/// stays here, and the outlet is *stuck* until the client's own task finds that the socket takes
+/// more.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    link: Link,
+    open: Mutex<Option<Open>>,
+    stuck: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: OwnedWriteHalf,
+    /// Handed out by the session, and not written.
+    rest: Segments,
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing is left to write.
+    All,
+    /// The socket takes nothing more for now.
+    Stuck,
+    /// The session is over: its last words are the task's.
+    Over,
+    /// The socket is.
+    Broken,
+}
+
+impl Outlet {
+    pub(super) fn new(link: Link, socket: OwnedWriteHalf) -> Self {
+        let rest = Segments::default();
+        Self {
+            link,
+            open: Mutex::new(Some(Open { socket, rest })),
+            stuck: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Acquire)
+    }
+
+    /// Writes what waits for the client, `pong` first. Whoever is not the client's task calls this
+    /// only while the outlet is not stuck; the task is woken if it becomes that.
+    pub(super) fn flush(&self, client: &Client, pong: Option<Bytes>) -> Flushed {
+        let mut open = lock(&self.open);
+        let Some(Open { socket, rest }) = open.as_mut() else {
+            return Flushed::Over;
+        };
+        let mut out = if rest.has_remaining() {
+            std::mem::take(rest)
+        } else {
+            SPARE.take()
+        };
+        if let Some(pong) = pong {
+            out.push_frame(pong);
+        }
+        let flushed = loop {
+            if !out.has_remaining() {
+                let transmit = client
+                    .with(|session| session.poll_transmit(self.link, TRANSMIT_BUDGET, &mut out));
+                if let Transmit::Close(_) = transmit {
+                    break Flushed::Over;
+                }
+                if !out.has_remaining() {
+                    break Flushed::All;
+                }
+            }
+            match write(socket, &mut out) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Flushed::Stuck,
+                Ok(0) | Err(_) => break Flushed::Broken,
+            }
+        };
+        if out.has_remaining() {
+            *rest = out;
+        } else {
+            SPARE.set(out);
+        }
+        if let Flushed::Stuck | Flushed::Broken = flushed {
+            self.stuck.store(true, Ordering::Release);
+            drop(open);
+            // A task that does not wait for the socket yet is told so; it looks at `stuck` once its
+            // waker is with the session.
+            client.stick(self.link);
+        }
+        flushed
+    }
+
+    /// Ready once the socket takes more, or is broken. To be asked by the client's task alone: the
+    /// socket knows one waker.
+    pub(super) fn poll_unstuck(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let open = lock(&self.open);
+        if let Some(Open { socket, .. }) = open.as_ref()
+            && socket.as_ref().poll_write_ready(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        self.stuck.store(false, Ordering::Release);
+        Poll::Ready(())
+    }
+
+    /// Ends it for everybody; what was left.
+    pub(super) fn close(&self) -> Option<(OwnedWriteHalf, Segments)> {
+        let open = lock(&self.open).take();
+        open.map(|Open { socket, rest }| (socket, rest))
+    }
+}
+
+fn write(socket: &OwnedWriteHalf, out: &mut Segments) -> io::Result<usize> {
+    let written = if out.bytes() <= GATHERED {
+        let mut gathered = GATHER.take();
+        out.copy_to(&mut gathered);
+        let written = socket.try_write(&gathered);
+        gathered.clear();
+        GATHER.set(gathered);
+        written?
+    } else {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = out.chunks_vectored(&mut slices);
+        socket.try_write_vectored(&slices[..filled])?
+    };
+    out.advance(written);
+    Ok(written)
+}
