@@ -40,8 +40,8 @@ async fn main() -> ExitCode {
 async fn serve() -> Result<(), Box<dyn Error>> {
     let host: IpAddr = variable("HOST", DEFAULT_HOST)?;
     let port: u16 = variable("PORT", DEFAULT_PORT)?;
-    let layer = PeerDataLayer::from(Builder::from_env()?.build()?);
-    let app = Router::new().layer(layer);
+    let server = Builder::from_env()?.build()?;
+    let app = Router::new().layer(PeerDataLayer::from(server.clone()));
 
     let listener = TcpListener::bind((host, port))
         .await
@@ -53,6 +53,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
+    // Other nodes need not wait for this one, if there are any.
+    server.leave_cluster().await;
     Ok(())
 }
 

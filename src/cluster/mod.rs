@@ -18,6 +18,7 @@ mod roster;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod url;
 
 use std::fmt;
 use std::pin::Pin;
@@ -39,6 +40,7 @@ pub(crate) use pieces::{Pieces, cut};
 pub use redis::{Redis, RedisOptions};
 pub(crate) use roster::{Effect, Roster, Stamps};
 pub use subject::Subjects;
+pub(crate) use url::adapter;
 
 use crate::id::{NodeId, RoomId};
 

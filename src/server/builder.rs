@@ -182,8 +182,8 @@ impl Builder {
         self
     }
 
-    /// Makes the server one node of many, which share their rooms by a bus: to peers it makes no
-    /// difference which of them they are connected to. Without it a server is all by itself, which
+    /// Makes the server one node of many, which share their rooms by a bus, `Nats` or `Redis` with the
+    /// feature of that name: to peers it makes no difference which of them they are connected to. Without it a server is all by itself, which
     /// is the default and costs nothing.
     ///
     /// The server begins at once, also while the bus is away, with the peers that it has; see
@@ -208,9 +208,13 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn cluster(mut self, adapter: impl ClusterAdapter) -> Self {
+    pub fn cluster(self, adapter: impl ClusterAdapter) -> Self {
+        self.on_bus(Box::new(adapter))
+    }
+
+    pub(super) fn on_bus(mut self, adapter: Box<dyn ClusterAdapter>) -> Self {
         self.cluster = Some(Membership {
-            adapter: Box::new(adapter),
+            adapter,
             edition: Edition::default(),
         });
         self
