@@ -90,6 +90,7 @@ pub(super) async fn too_much_is_refused_and_nothing_else_is_lost(server: Server)
     server.start().await;
     let a = Node::join(server.place_with("peer-data", 100_000)).await;
     let b = Node::join(server.place()).await;
+    b.greet(&a).await;
     // Nothing is sent meanwhile: there is one thread, and it is here.
     let parcel = Bytes::from(vec![b'x'; 1_000]);
     let mut taken = 0;

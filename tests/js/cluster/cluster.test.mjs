@@ -29,16 +29,17 @@ async function nothingMore(peers, room, label) {
 
 /** All enter the room, one after the other; each is told once of everybody else. */
 async function enter(peers, room) {
-  const found = new Map();
-  for (const peer of peers) found.set(peer, await peer.connect(room));
   for (const [at, peer] of peers.entries()) {
+    const earlier = peers.slice(0, at);
+    const named = (await peer.connect(room)) ?? earlier.map(({ id }) => id);
+    for (const other of earlier) {
+      assert.deepEqual(await other.next(), { ...event("CONNECT", { room }), caller: { id: peer.id } }, other.name);
+    }
     // An ack waits for other nodes as long as a user would; whom it does not name is announced.
-    const earlier = peers.slice(0, at).map(({ id }) => id);
-    const named = found.get(peer) ?? earlier;
-    assert.deepEqual(named.filter((id) => !earlier.includes(id)), [], `${peer.name} was told of strangers`);
-    const awaited = [...earlier.filter((id) => !named.includes(id)), ...peers.slice(at + 1).map(({ id }) => id)];
-    const told = await peer.inbox.take(awaited.length, (e) => e.type === "CONNECT");
-    assert.deepEqual(told.map((e) => e.caller.id).sort(), awaited.sort(), peer.name);
+    const unnamed = earlier.map(({ id }) => id).filter((id) => !named.includes(id));
+    assert.equal(named.length + unnamed.length, at, `${peer.name} was told of strangers`);
+    const told = await peer.inbox.take(unnamed.length, (e) => e.type === "CONNECT");
+    assert.deepEqual(told.map((e) => e.caller.id).sort(), unnamed.sort(), peer.name);
   }
   await nothingMore(peers, room, "after joining");
 }
