@@ -13,6 +13,14 @@ const BUS = process.env.SUITE === "cluster_redis" ? "redis" : "nats";
 const without = (peers, one) => peers.filter((other) => other !== one);
 const json = kind("plain JSON");
 
+/** Everybody has had all that was said before: a last word of each has come to all others. */
+async function heardBy(peers, room) {
+  for (const sender of peers) {
+    sender.send(event("LAST", { room }));
+    for (const receiver of without(peers, sender)) await receiver.next((e) => e.type === "LAST" && e.caller.id === sender.id);
+  }
+}
+
 /** Everybody says a last word to everybody: all of it must come, and nothing else before it. */
 async function nothingMore(peers, room, label) {
   for (const sender of peers) {
@@ -235,6 +243,8 @@ describe(`what happens to a call on ${BUS}`, () => {
       assert.equal(caller.id, comer.id, peer.name);
       if (peer !== beside) assert.deepEqual(await peer.next((e) => e.type === "DISCONNECT"), departure(leaver.id, room), peer.name);
     }
+    // It came while its node could not know that one had gone.
+    assert.deepEqual(await comer.next(), departure(leaver.id, room));
     await nothingMore([...left, comer], room, "after the outage");
     for (const peer of [...left, comer]) peer.close();
   });
@@ -249,8 +259,15 @@ describe(`what happens to a call on ${BUS}`, () => {
     const other = await json.open(cluster.nodes[0].url);
     await other.connect(room);
     await cluster.bus.restart();
-    assert.equal((await alone.next((e) => e.type === "CONNECT")).caller.id, other.id);
-    assert.equal((await other.next((e) => e.type === "CONNECT")).caller.id, alone.id);
+    // Both were there first, so at least one is told of the other, and nobody twice.
+    for (const [from, to] of [[alone, other], [other, alone]]) {
+      const asking = setInterval(() => from.send(event("CHAT", { room, payload: from.id })), 100);
+      await to.next((e) => e.type === "CHAT").finally(() => clearInterval(asking));
+    }
+    await heardBy([alone, other], room);
+    const told = [alone, other].flatMap((peer) => peer.inbox.drain().filter((e) => e.type === "CONNECT").map((e) => e.caller.id));
+    assert.ok(told.length > 0, "neither was told of the other");
+    assert.equal(new Set(told).size, told.length);
     await nothingMore([alone, other], room, "after the bus has come");
     alone.close();
     other.close();
