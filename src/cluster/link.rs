@@ -154,7 +154,7 @@ impl<B: Bus> Link<B> {
         }
         let (bus, shared) = (Arc::clone(&self.bus), Arc::clone(&self.shared));
         *task = Some(tokio::spawn(async move {
-            run(&*bus, &shared, node, inbound).await
+            run(&*bus, &shared, node, inbound).await;
         }));
         Ok(())
     }

@@ -23,7 +23,7 @@ const CLIENT_COMMANDS: usize = 128;
 
 /// Many nodes as one, on [NATS](https://nats.io).
 ///
-/// It uses core NATS alone: no JetStream, nothing is stored. Any server of version 2 will do, one or
+/// It uses core NATS alone: no `JetStream`, nothing is stored. Any server of version 2 will do, one or
 /// a cluster of them.
 ///
 /// ```no_run

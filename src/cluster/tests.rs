@@ -245,9 +245,7 @@ macro_rules! with_server {
     ($bus:ident $server:expr, $feature:literal) => {
         #[cfg(feature = $feature)]
         mod $bus {
-            use super::outages::*;
             use super::server::Server;
-            use super::*;
 
             with_server! { @tests $server;
                 parcels_to_one_target_keep_their_order no_parcel_reaches_a_node_without_interest
