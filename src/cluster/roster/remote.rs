@@ -27,6 +27,8 @@ pub(super) struct Remote {
     asked: Option<Instant>,
     /// When it has told all of its members last.
     answered: Option<Instant>,
+    /// When it has last done so because it has heard the first join of this one.
+    greeted: Option<Instant>,
     /// When it has shown last that what is known of it is true.
     confirmed: Instant,
     /// All members that are known were there before those of this node.
@@ -69,6 +71,7 @@ impl Remote {
             held_bytes: 0,
             asked: None,
             answered: None,
+            greeted: None,
             confirmed: now,
             quiet: false,
             max_members,
@@ -105,7 +108,10 @@ impl Remote {
                 ..
             } => {
                 self.answered = Some(now);
-                self.decide(own, now, out);
+                if silent {
+                    self.greeted = Some(now);
+                    self.decide(own, now, out);
+                }
                 // One that was overtaken by what has happened since says nothing new.
                 if position >= self.position {
                     self.confirmed = now;
@@ -145,7 +151,7 @@ impl Remote {
         let until = asked + CLUSTER_ROSTER_PATIENCE;
         if now >= until {
             Manner::Announced
-        } else if self.has_answered(asked) {
+        } else if self.greeted.is_some_and(|at| at >= asked) {
             self.of_two(own)
         } else {
             Manner::Undecided(until)
