@@ -22,6 +22,7 @@ mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
+mod observe;
 pub mod policy;
 mod server;
 mod session;

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "clock", "ending", "error", "id", "identity", "limits", "sync",
     ],
-    &["signal", "wire"],
+    &["observe", "signal", "wire"],
     &["broker", "cluster", "session"],
     &["server"],
     &["actix", "middleware", "policy"],
@@ -35,6 +35,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("if_addrs", &["wire"]),
     ("ipnet", &["wire"]),
     ("getrandom", &["id"]),
+    ("metrics", &["observe"]),
+    ("tracing", &["observe"]),
     ("axum", &["axum", "middleware"]),
     ("actix_web", &["actix"]),
     ("futures_core", &["actix"]),

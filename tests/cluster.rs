@@ -279,7 +279,7 @@ async fn a_server_without_a_cluster_knows_nothing_of_one() {
     server.leave_cluster().await;
     assert!(server.find_members(&room()).await.is_empty());
     assert!(!server.disconnect(&PeerId::random().unwrap()));
-    let site = Host::Axum.host(server).await;
+    let site = Host::Axum.start_built(server).await;
     let mut ann = Peer::join(&site, Wire::Socket(Revision::V4), ROOM).await;
     let answer = ann.ask(&event("CHAT", ROOM, "x")).await;
     assert_eq!(answer["delivered"], 0);

@@ -91,6 +91,7 @@ impl Connection {
 
     /// Takes what the client sent. The bytes are unmasked in place.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+        self.server.inner.metrics.received(bytes.len());
         if let Ok(turn) = Arc::clone(&self.peer.turn).try_lock_owned() {
             return self.act_in(turn, bytes, now);
         }
@@ -353,6 +354,7 @@ fn farewell(reason: Option<CloseReason>) -> Bytes {
         // Engine.IO closes its websockets without a code.
         None | Some(CloseReason::ProtocolError | CloseReason::TransportLost) => None,
         Some(CloseReason::ClientClosed | CloseReason::Kicked) => Some(CloseCode::Normal),
+        Some(CloseReason::ShuttingDown) => Some(CloseCode::Away),
         Some(CloseReason::MessageTooLarge) => Some(CloseCode::Size),
         Some(CloseReason::BinaryNotAccepted) => Some(CloseCode::Unsupported),
         Some(CloseReason::SlowConsumer | CloseReason::Stalled) => Some(CloseCode::Again),

@@ -106,7 +106,7 @@ impl Cluster {
             requests: Mutex::default(),
             serving: Mutex::default(),
             searches: Mutex::default(),
-            counters: Counters::default(),
+            counters: Counters::new(),
             conflict: AtomicBool::new(false),
             broken: Mutex::default(),
             stopped: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use crate::broker::{BrokerError, Delivery, Departure, Joined, Mailbox, Remote, U
 use crate::clock;
 use crate::cluster::{About, ClusterError, Effect, Member, Outcome, Parcel, Target};
 use crate::id::{NodeId, PeerId, RoomId};
+use crate::observe::Parcels;
 use crate::server::client::Client;
 use crate::server::{LifecycleEvent, Peer, Wire};
 use crate::signal::Signal;
@@ -303,7 +304,7 @@ impl Cluster {
         for effect in effects {
             match effect {
                 Effect::Publish(said) => last = Some(self.say(watch, said)),
-                Effect::Lost(count) => super::counters::add(&self.counters.lost, count),
+                Effect::Lost(count) => self.counters.add(Parcels::Lost, count),
                 _ => {}
             }
         }
@@ -427,7 +428,7 @@ impl PeerData {
                 }
                 cluster.answer(caller, &room, request, found);
             }
-            Effect::Lost(count) => super::counters::add(&cluster.counters.lost, count),
+            Effect::Lost(count) => cluster.counters.add(Parcels::Lost, count),
         }
     }
 
