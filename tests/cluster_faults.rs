@@ -23,9 +23,7 @@ async fn hears_arrival(peer: &mut Peer, of: &Peer) {
 async fn hears_departures(peer: &mut Peer, gone: &[String]) {
     let mut heard = Vec::new();
     for _ in gone {
-        let patience = Duration::from_secs(40);
-        let signal = tokio::time::timeout(patience, peer.signal()).await;
-        let signal = signal.expect("a departure in time");
+        let signal = peer.signal().await;
         assert_eq!(signal["type"], "DISCONNECT", "{signal}");
         heard.push(signal["caller"]["id"].as_str().expect("an id").to_owned());
     }
@@ -33,6 +31,18 @@ async fn hears_departures(peer: &mut Peer, gone: &[String]) {
     let mut gone = gone.to_vec();
     gone.sort();
     assert_eq!(heard, gone);
+}
+
+/// Returns once each of the nodes takes all but so many for dead, which needs its time.
+async fn death_of_others(nodes: &[Node], left: usize) {
+    let dead = async {
+        while nodes.iter().any(|node| node.others() != left) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    let dead = tokio::time::timeout(patience, dead).await;
+    dead.expect("they are silent for longer than fifteen seconds");
 }
 
 /// Takes those of the first node out of all peers; returns their ids.
@@ -73,6 +83,7 @@ async fn departures_are_told_once_when_a_node_dies() {
     let (gone, _first) = take_first(&mut peers);
     let died = Instant::now();
     bus.kill(nodes[0].id);
+    death_of_others(&nodes[1..], 1).await;
     for (_, peer) in &mut peers {
         hears_departures(peer, &gone).await;
     }
@@ -157,6 +168,7 @@ async fn a_silent_partition_is_a_death_on_both_sides_and_heals() {
     hears_arrival(&mut ann, &ben).await;
     nodes[1].sees(2).await;
     bus.split(&[nodes[1].id]);
+    death_of_others(&nodes, 0).await;
     hears_departures(&mut ann, std::slice::from_ref(&ben.id)).await;
     hears_departures(&mut ben, std::slice::from_ref(&ann.id)).await;
     let mut eve = nodes[1].join(Wire::Json).await;
