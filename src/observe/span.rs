@@ -111,7 +111,7 @@ pub(crate) fn bus_lost() {
     warn!(target: TARGET, "the bus is away: peers at other nodes cannot be reached");
 }
 
-pub(crate) fn bus_broken(why: &dyn std::error::Error) {
+pub(crate) fn bus_broken(why: &str) {
     error!(target: TARGET, why, "the bus will never be there");
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn shutdown_begun(_sessions: usize) {}
 pub(crate) fn shutdown_done(_open: usize) {}
 pub(crate) fn bus_connected() {}
 pub(crate) fn bus_lost() {}
-pub(crate) fn bus_broken(_why: &dyn std::error::Error) {}
+pub(crate) fn bus_broken(_why: &str) {}
 pub(crate) fn node_conflict() {}
 
 #[derive(Debug, Default)]

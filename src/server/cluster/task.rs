@@ -35,7 +35,7 @@ impl PeerData {
 
 async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
     if let Err(error) = cluster.adapter.start(cluster.node, inbound).await {
-        observe::bus_broken(&error);
+        observe::bus_broken(&error.to_string());
         *lock(&cluster.broken) = Some(error);
         return;
     }
