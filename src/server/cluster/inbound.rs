@@ -63,10 +63,9 @@ impl PeerData {
             return cluster.counters.add(Parcels::Unreadable, 1);
         };
         if from == cluster.node {
-            if matches!(parcel, Parcel::Beat { run, .. } if run != cluster.run) {
-                if !cluster.conflict.swap(true, Ordering::Relaxed) {
-                    observe::node_conflict();
-                }
+            let is_other = matches!(parcel, Parcel::Beat { run, .. } if run != cluster.run);
+            if is_other && !cluster.conflict.swap(true, Ordering::Relaxed) {
+                observe::node_conflict();
             }
             return;
         }
