@@ -276,6 +276,10 @@ pub(crate) const CLUSTER_REQUEST_BYTES: usize = 64 << 20;
 /// and little enough to be in the way for. Then it is told `busy`.
 pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
 
+/// How long a node counts as overloaded after the bus has taken no more of it, or it of the bus. 10 s:
+/// long enough for a balancer to see it, and to send others elsewhere.
+pub(crate) const CLUSTER_OVERLOAD_TIME: Duration = Duration::from_secs(10);
+
 /// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
 /// less it is that.
 pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;

@@ -161,6 +161,24 @@ async fn a_loss_that_nobody_has_noticed_shows_with_what_is_said_next() {
 }
 
 #[tokio::test]
+async fn what_was_lost_in_an_overflow_is_asked_for() {
+    let (bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Json).await;
+    let mut ben = nodes[1].join(Wire::Json).await;
+    hears_arrival(&mut ann, &ben).await;
+    nodes[1].sees(2).await;
+    bus.pause();
+    let eve = nodes[1].join(Wire::Json).await;
+    hears_arrival(&mut ben, &eve).await;
+    ann.hears_nothing(&nodes[0].site).await;
+    bus.overflow(nodes[0].id);
+    bus.resume();
+    hears_arrival(&mut ann, &eve).await;
+    ann.hears_nothing(&nodes[0].site).await;
+    assert!(nodes[0].server.cluster_status().unwrap().overloaded);
+}
+
+#[tokio::test]
 async fn a_silent_partition_is_a_death_on_both_sides_and_heals() {
     let (bus, nodes) = cluster::<2>().await;
     let mut ann = nodes[0].join(Wire::Json).await;
@@ -239,7 +257,9 @@ async fn a_bus_that_takes_no_more_is_no_obstacle_here_and_is_told() {
     let signal = Signal::new("NEWS", Some(&room()), "x").unwrap();
     let delivery = nodes[0].server.to_room(&room(), None, &signal);
     assert_eq!((delivery.delivered, delivery.remote), (2, Remote::Full));
-    assert!(nodes[0].server.cluster_status().unwrap().refused >= 3);
+    let status = nodes[0].server.cluster_status().unwrap();
+    assert!(status.refused >= 3 && status.overloaded && !status.is_ready());
+    assert!(nodes[1].server.cluster_status().unwrap().is_ready());
 
     // Who comes meanwhile is told of once there is room again.
     let eve = nodes[0].join(Wire::Json).await;

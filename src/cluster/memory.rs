@@ -192,6 +192,20 @@ impl MemoryBus {
         lock(&self.shared).connect(node);
     }
 
+    /// What is on its way to a node vanishes, and the node is told that it may have missed something.
+    pub fn overflow(&self, node: NodeId) {
+        let mut shared = lock(&self.shared);
+        shared.lanes.retain(|(_, to, _), cargo| {
+            *to != node
+                || cargo
+                    .iter()
+                    .any(|cargo| matches!(cargo, Cargo::Subscription(_)))
+        });
+        if let Some(seat) = shared.seats.get(&node) {
+            seat.inbound.missed();
+        }
+    }
+
     /// A node is gone without a word, as if its machine had stopped.
     pub fn kill(&self, node: NodeId) {
         let mut shared = lock(&self.shared);

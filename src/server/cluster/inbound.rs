@@ -52,7 +52,10 @@ impl PeerData {
                         roster.ready(&cluster.stamps, now, effects);
                     });
                 }
-                Item::Missed => cluster.soil_all(None),
+                Item::Missed => {
+                    cluster.note_overload(now);
+                    cluster.soil_all(None);
+                }
             }
         }
         true

@@ -33,7 +33,7 @@ use crate::cluster::{
 };
 use crate::error::Error;
 use crate::id::{NodeId, PeerId, RoomId, SessionId};
-use crate::limits::Limits;
+use crate::limits::{CLUSTER_OVERLOAD_TIME, Limits};
 use crate::sync::lock;
 use agenda::Agenda;
 use counters::Counters;
@@ -73,6 +73,8 @@ pub(super) struct Cluster {
     serving: Mutex<Serving>,
     searches: Mutex<Searches>,
     counters: Counters,
+    /// Until when the node is said to have more to send or to hear than it can.
+    overloaded: Mutex<Option<Instant>>,
     /// Another node has the same id.
     conflict: AtomicBool,
     /// Why the adapter will never work.
@@ -107,6 +109,7 @@ impl Cluster {
             serving: Mutex::default(),
             searches: Mutex::default(),
             counters: Counters::new(),
+            overloaded: Mutex::default(),
             conflict: AtomicBool::new(false),
             broken: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -121,7 +124,14 @@ impl Cluster {
     fn publish(&self, to: Target<'_>, parcel: &Parcel) -> Result<(), ClusterError> {
         let outcome = self.try_publish(to, parcel);
         self.counters.published(&outcome);
+        if outcome == Err(ClusterError::Full) {
+            self.note_overload(clock::now());
+        }
         outcome
+    }
+
+    fn note_overload(&self, now: Instant) {
+        *lock(&self.overloaded) = Some(now + CLUSTER_OVERLOAD_TIME);
     }
 
     fn try_publish(&self, to: Target<'_>, parcel: &Parcel) -> Result<(), ClusterError> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::PeerData;
+use crate::clock;
 use crate::cluster::ClusterError;
 use crate::id::NodeId;
 use crate::observe::Parcels;
@@ -32,6 +33,9 @@ pub struct ClusterStatus {
     pub refused: u64,
     /// Signals of other nodes that came without anybody knowing who said them, or too late.
     pub lost: u64,
+    /// Within the last ten seconds the bus has taken no more from this node, or this node no more from
+    /// the bus.
+    pub overloaded: bool,
     /// Another node has drawn the same id, which happens about once to every thousandth cluster of
     /// two hundred nodes. Start this node anew.
     pub conflict: bool,
@@ -40,10 +44,11 @@ pub struct ClusterStatus {
 }
 
 impl ClusterStatus {
-    /// Whether clients should be sent to this node: it is connected, and can be told from others.
+    /// Whether clients should be sent to this node: it is connected, keeps up, and can be told from
+    /// others.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.connected && !self.conflict && self.broken.is_none()
+        self.connected && !self.overloaded && !self.conflict && self.broken.is_none()
     }
 }
 
@@ -78,6 +83,7 @@ impl PeerData {
             unreadable: counters.read(Parcels::Unreadable),
             refused: counters.read(Parcels::Refused),
             lost: counters.read(Parcels::Lost),
+            overloaded: lock(&cluster.overloaded).is_some_and(|until| clock::now() < until),
             conflict: cluster.conflict.load(Ordering::Relaxed),
             broken: lock(&cluster.broken).clone(),
         })

@@ -120,7 +120,8 @@ impl World<'_> {
             7 | 8 => self.bus.heal(),
             9 => self.bus.fill(node, true),
             10 | 11 => self.bus.fill(node, false),
-            12 if self.dead.is_none() && self.dice.once_in(3) => {
+            12 => self.bus.overflow(node),
+            13 if self.dead.is_none() && self.dice.once_in(3) => {
                 self.bus.kill(node);
                 self.dead = Some(at);
             }
