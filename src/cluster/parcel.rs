@@ -139,8 +139,9 @@ pub(crate) enum About {
         before: u64,
         position: u64,
         member: Member,
-        /// The node is new to the room, and wants to know who else is in it.
-        asks: bool,
+        /// The node is new to the room, and wants to know who else is in it: the ticket that an
+        /// answer is to carry. 0: it does not ask.
+        asks: u64,
         /// What the peer has said with it.
         signal: Option<Signal>,
     },
@@ -154,13 +155,16 @@ pub(crate) enum About {
     Roster {
         position: u64,
         members: Vec<Member>,
-        asks: bool,
+        asks: u64,
+        /// The ticket of the question that this answers; 0: nobody has asked. What was asked by a
+        /// node that has left the room since, and come again, is not its question any more.
+        answers: u64,
         /// Whoever knew nobody of them yet need not announce them: they have just been told of the
         /// newcomers there.
         silent: bool,
     },
     /// The nodes with members in the room, or that one only, are to say which.
-    Ask { only: Option<NodeId> },
+    Ask { asks: u64, only: Option<NodeId> },
     /// How far the node's log has come.
     Position { position: u64 },
     /// For everybody in the room.
@@ -372,7 +376,7 @@ impl About {
                 out.number(*before);
                 out.number(*position);
                 write_member(member, out);
-                out.byte((*asks).into());
+                out.number(*asks);
                 write_optional(signal.as_ref(), out, carried::write);
             }
             Self::Leave {
@@ -391,19 +395,22 @@ impl About {
                 position,
                 members,
                 asks,
+                answers,
                 silent,
             } => {
                 begin(ROSTER);
                 out.number(*position);
-                out.byte((*asks).into());
+                out.number(*asks);
+                out.number(*answers);
                 out.byte((*silent).into());
                 out.length(members.len());
                 for member in members {
                     write_member(member, out);
                 }
             }
-            Self::Ask { only } => {
+            Self::Ask { asks, only } => {
                 begin(ASK);
+                out.number(*asks);
                 write_optional(only.as_ref(), out, |node, out| out.raw(node.as_bytes()));
             }
             Self::Position { position } => {
@@ -445,7 +452,7 @@ impl About {
                 before: from.number()?,
                 position: from.number()?,
                 member: read_member(from)?,
-                asks: from.flag()?,
+                asks: from.number()?,
                 signal: read_optional(from, carried::read)?,
             },
             LEAVE => Self::Leave {
@@ -456,17 +463,20 @@ impl About {
             },
             ROSTER => {
                 let position = from.number()?;
-                let (asks, silent) = (from.flag()?, from.flag()?);
+                let (asks, answers) = (from.number()?, from.number()?);
+                let silent = from.flag()?;
                 let count = from.count(MEMBER_BYTES)?;
                 let members = (0..count).map(|_| read_member(from));
                 Self::Roster {
                     position,
                     members: members.collect::<Result<_, _>>()?,
                     asks,
+                    answers,
                     silent,
                 }
             }
             ASK => Self::Ask {
+                asks: from.number()?,
                 only: read_optional(from, read_node)?,
             },
             POSITION => Self::Position {
@@ -611,7 +621,7 @@ mod tests {
                 before: 0,
                 position: 128,
                 member,
-                asks: true,
+                asks: 300,
                 signal: Some(signal()),
             }),
             about(About::Leave {
@@ -623,10 +633,14 @@ mod tests {
             about(About::Roster {
                 position: 9,
                 members: vec![member; 3],
-                asks: false,
+                asks: 7,
+                answers: 1 << 40,
                 silent: true,
             }),
-            about(About::Ask { only: Some(node()) }),
+            about(About::Ask {
+                asks: 9,
+                only: Some(node()),
+            }),
             about(About::Position { position: 1 << 40 }),
             about(About::Said {
                 at: 5,

@@ -20,6 +20,9 @@ use remote::{Asking, Remote};
 /// longer it is asked.
 const STALE: Duration = Duration::from_secs(90);
 
+/// All in a room have answered within that time, unless something was lost or they are in it no more.
+const RECHECK: Duration = Duration::from_secs(1);
+
 /// Numbers that only grow, of all logs of a node: a room that comes to be again goes on where it
 /// has ended.
 #[derive(Debug, Default)]
@@ -81,6 +84,9 @@ enum Unsaid {
 #[derive(Debug)]
 pub(crate) struct Roster {
     own: NodeId,
+    /// By which answers to this roster are known: one that was made for the same room before has
+    /// another.
+    ticket: u64,
     local: Vec<Member>,
     /// How far the log of local members has come; 0: nothing was said of them.
     position: u64,
@@ -92,6 +98,8 @@ pub(crate) struct Roster {
     restates: bool,
     /// When the others were asked last.
     asked: Option<Instant>,
+    /// When those are asked again, one by one, who have members and have not answered.
+    recheck: Option<Instant>,
     since: Instant,
     remotes: BTreeMap<NodeId, Remote>,
     max_members: usize,
@@ -99,9 +107,10 @@ pub(crate) struct Roster {
 
 /// Local members.
 impl Roster {
-    pub(crate) fn new(own: NodeId, max_members: usize, now: Instant) -> Self {
+    pub(crate) fn new(own: NodeId, ticket: u64, max_members: usize, now: Instant) -> Self {
         Self {
             own,
+            ticket,
             local: Vec::new(),
             position: 0,
             ready: false,
@@ -109,6 +118,7 @@ impl Roster {
             unsaid_bytes: 0,
             restates: false,
             asked: None,
+            recheck: None,
             since: now,
             remotes: BTreeMap::new(),
             max_members,
@@ -240,10 +250,11 @@ impl Roster {
     ) {
         let before = self.position;
         self.position = stamps.next();
-        let asks = self.asked.is_none();
-        if asks {
-            self.asked = Some(now);
-        }
+        let asks = match self.asked {
+            None => self.ticket,
+            Some(_) => 0,
+        };
+        self.asked = self.asked.or(Some(now));
         out.push(Effect::Publish(About::Join {
             before,
             position: self.position,
@@ -254,7 +265,7 @@ impl Roster {
     }
 
     /// Those of the local members whom others can know.
-    fn own_list(&self, asks: bool, silent: bool) -> About {
+    fn own_list(&self, asks: u64, answers: u64, silent: bool) -> About {
         let members = self.local.iter().copied();
         About::Roster {
             position: self.position,
@@ -262,6 +273,7 @@ impl Roster {
                 .filter(|member| !self.is_unsaid(&member.id))
                 .collect(),
             asks,
+            answers,
             silent,
         }
     }
@@ -279,7 +291,8 @@ impl Roster {
             self.position = stamps.next();
             self.restates = false;
             self.asked = Some(now);
-            out.push(Effect::Publish(self.own_list(true, false)));
+            self.recheck = Some(now + RECHECK);
+            out.push(Effect::Publish(self.own_list(self.ticket, 0, false)));
         }
         for unsaid in unsaid {
             match unsaid {
@@ -312,16 +325,17 @@ impl Roster {
     ) {
         let answer = match &said {
             // Its members are about to be told of the newcomers, and need not be announced to them.
-            About::Join { asks: true, .. } => Some(self.own_list(false, true)),
-            About::Roster { asks: true, .. } => Some(self.own_list(false, false)),
-            About::Ask { only } if only.is_none_or(|only| only == self.own) => {
-                Some(self.own_list(false, false))
+            About::Join { asks, .. } if *asks > 0 => Some(self.own_list(0, *asks, true)),
+            About::Roster { asks, .. } if *asks > 0 => Some(self.own_list(0, *asks, false)),
+            About::Ask { asks, only } if only.is_none_or(|only| only == self.own) => {
+                Some(self.own_list(0, *asks, false))
             }
             _ => None,
         };
         out.extend(answer.map(|answer| Effect::Tell(from, answer)));
         let own = Asking {
             node: self.own,
+            ticket: self.ticket,
             asked: self.asked,
         };
         let max_members = self.max_members;
@@ -341,8 +355,10 @@ impl Roster {
     pub(crate) fn ask(&mut self, only: Option<NodeId>, now: Instant, out: &mut Vec<Effect>) {
         if only.is_none() {
             self.asked = Some(now);
+            self.recheck = Some(now + RECHECK);
         }
-        out.push(Effect::Publish(About::Ask { only }));
+        let asks = self.ticket;
+        out.push(Effect::Publish(About::Ask { asks, only }));
     }
 }
 
@@ -350,18 +366,27 @@ impl Roster {
 impl Roster {
     /// Whether something waits here for news.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.remotes.values().any(Remote::is_waiting) || (self.ready && self.restates)
+        self.remotes.values().any(Remote::is_waiting)
+            || self.recheck.is_some()
+            || (self.ready && self.restates)
     }
 
     /// Asks again for what did not come, says again what may not have been heard, and gives up what
     /// has waited too long.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
         for remote in self.remotes.values_mut() {
-            remote.tick(now, out);
+            remote.tick(now, self.ticket, out);
+        }
+        if self.recheck.is_some_and(|due| now >= due) {
+            // Those who have no member in the room any more do not hear what is asked there.
+            self.recheck = None;
+            for remote in self.remotes.values_mut() {
+                remote.ask_if_silent(self.asked, now, self.ticket, out);
+            }
         }
         if self.ready && self.restates {
             self.restates = false;
-            out.push(Effect::Publish(self.own_list(false, false)));
+            out.push(Effect::Publish(self.own_list(0, 0, false)));
         }
     }
 
@@ -372,7 +397,7 @@ impl Roster {
             out.push(Effect::Publish(About::Position { position }));
         }
         for remote in self.remotes.values_mut() {
-            remote.check(STALE, now, out);
+            remote.check(STALE, now, self.ticket, out);
         }
     }
 

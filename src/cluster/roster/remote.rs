@@ -55,6 +55,7 @@ enum Manner {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     pub(super) node: NodeId,
+    pub(super) ticket: u64,
     pub(super) asked: Option<Instant>,
 }
 
@@ -96,6 +97,7 @@ impl Remote {
 
     pub(super) fn handle(&mut self, said: About, own: Asking, now: Instant, out: &mut Vec<Effect>) {
         match said {
+            About::Roster { answers, .. } if answers != 0 && answers != own.ticket => {}
             About::Roster {
                 position,
                 members,
@@ -115,7 +117,7 @@ impl Remote {
             About::Position { position } if position == self.position => self.confirmed = now,
             About::Position { position } => {
                 if position > self.position {
-                    self.ask(now, out);
+                    self.ask(now, own.ticket, out);
                 }
             }
             About::Join { .. }
@@ -124,6 +126,7 @@ impl Remote {
             | About::Direct { .. } => {
                 let manner = self.manner(&said, own, now);
                 self.follow(said, manner, now, out);
+                self.ask_if_stuck(now, own.ticket, out);
             }
             About::Ask { .. } | About::Announced { .. } | About::Close => {}
         }
@@ -133,9 +136,12 @@ impl Remote {
     /// only one of these two is to hear of the other: that of the node with the lesser id. That the
     /// other node has heard this one shows by its answer. If none comes, it was there later.
     fn manner(&self, said: &About, own: Asking, now: Instant) -> Manner {
-        let (About::Join { asks: true, .. }, Some(asked)) = (said, own.asked) else {
+        let (About::Join { asks, .. }, Some(asked)) = (said, own.asked) else {
             return Manner::Announced;
         };
+        if *asks == 0 {
+            return Manner::Announced;
+        }
         let until = asked + CLUSTER_ROSTER_PATIENCE;
         if now >= until {
             Manner::Announced
@@ -180,7 +186,6 @@ impl Remote {
             self.hold(said, manner, now, out);
             self.go_on(now, out);
         }
-        self.ask_if_stuck(now, out);
     }
 
     fn hold(&mut self, said: About, manner: Manner, now: Instant, out: &mut Vec<Effect>) {
@@ -224,9 +229,9 @@ impl Remote {
                 position,
                 member,
                 signal,
-                asks: true,
+                asks,
                 ..
-            } if position <= self.position && self.quiet && self.has(&member.id) => {
+            } if asks > 0 && position <= self.position && self.quiet && self.has(&member.id) => {
                 // Its answer has overtaken it.
                 self.quiet = false;
                 if manner == Manner::Announced {
@@ -340,21 +345,37 @@ impl Remote {
     }
 
     /// Asks for what is missing, but not while it is only undecided.
-    fn ask_if_stuck(&mut self, now: Instant, out: &mut Vec<Effect>) {
+    fn ask_if_stuck(&mut self, now: Instant, ticket: u64, out: &mut Vec<Effect>) {
         let front = self.held.front();
         if front.is_some_and(|held| !matches!(held.manner, Manner::Undecided(_))) {
-            self.ask(now, out);
+            self.ask(now, ticket, out);
         }
     }
 
-    fn ask(&mut self, now: Instant, out: &mut Vec<Effect>) {
+    /// Asks, if it has members and has not said so since then.
+    pub(super) fn ask_if_silent(
+        &mut self,
+        since: Option<Instant>,
+        now: Instant,
+        ticket: u64,
+        out: &mut Vec<Effect>,
+    ) {
+        let silent = since.is_some_and(|since| !self.has_answered(since));
+        if silent && !self.members.is_empty() {
+            self.ask(now, ticket, out);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, ticket: u64, out: &mut Vec<Effect>) {
         if self.asked.is_none_or(|at| now >= at + ASK_AGAIN) {
             self.asked = Some(now);
-            out.push(Effect::Tell(self.node, About::Ask { only: None }));
+            let asks = ticket;
+            let only = None;
+            out.push(Effect::Tell(self.node, About::Ask { asks, only }));
         }
     }
 
-    pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, now: Instant, ticket: u64, out: &mut Vec<Effect>) {
         self.go_on(now, out);
         while let Some(Held { said, until, .. }) = self.held.front() {
             if now < *until {
@@ -366,12 +387,18 @@ impl Remote {
             }
             self.held.pop_front();
         }
-        self.ask_if_stuck(now, out);
+        self.ask_if_stuck(now, ticket, out);
     }
 
-    pub(super) fn check(&mut self, stale: Duration, now: Instant, out: &mut Vec<Effect>) {
+    pub(super) fn check(
+        &mut self,
+        stale: Duration,
+        now: Instant,
+        ticket: u64,
+        out: &mut Vec<Effect>,
+    ) {
         if !self.members.is_empty() && now >= self.confirmed + stale {
-            self.ask(now, out);
+            self.ask(now, ticket, out);
         }
     }
 

@@ -76,7 +76,7 @@ impl World {
             // Nobody there has heard anything yet.
             self.heard[at].clear();
             self.pending.insert(at);
-            self.rosters[at] = Some(Roster::new(node(at), 100, now));
+            self.rosters[at] = Some(Roster::new(node(at), self.stamps[at].next(), 100, now));
         }
         let member = Member {
             id: peer(at, number),
@@ -189,17 +189,20 @@ impl World {
         let mut effects = Vec::new();
         match &mut self.rosters[to] {
             Some(roster) => roster.handle(node(from), said, self.now, &mut effects),
-            None if matches!(said, About::Ask { .. }) => {
+            None => {
+                let About::Ask { asks, .. } = said else {
+                    return true;
+                };
                 let position = self.stamps[to].next();
                 let said = About::Roster {
                     position,
                     members: Vec::new(),
-                    asks: false,
+                    asks: 0,
+                    answers: asks,
                     silent: false,
                 };
                 effects.push(Effect::Tell(node(from), said));
             }
-            None => {}
         }
         self.carry_out(to, effects);
         true
@@ -453,7 +456,7 @@ fn what_waits_to_be_said_is_bounded() {
 #[test]
 fn what_waits_for_news_is_bounded_in_bytes_and_time() {
     let now = Instant::now();
-    let mut roster = Roster::new(node(0), 100, now);
+    let mut roster = Roster::new(node(0), 1, 100, now);
     let mut effects = Vec::new();
     for _ in 0..10 {
         let said = About::Said {
@@ -484,7 +487,7 @@ fn what_waits_for_news_is_bounded_in_bytes_and_time() {
 #[test]
 fn a_node_speaks_for_its_own_peers_only_and_for_so_many() {
     let now = Instant::now();
-    let mut roster = Roster::new(node(0), 2, now);
+    let mut roster = Roster::new(node(0), 1, 2, now);
     let mut effects = Vec::new();
     let member = |at, number| Member {
         id: peer(at, number),
@@ -493,7 +496,8 @@ fn a_node_speaks_for_its_own_peers_only_and_for_so_many() {
     let said = About::Roster {
         position: 1,
         members: vec![member(2, 0), member(1, 0), member(1, 1), member(1, 2)],
-        asks: false,
+        asks: 0,
+        answers: 0,
         silent: false,
     };
     roster.handle(node(1), said, now, &mut effects);
@@ -533,7 +537,8 @@ fn a_room_is_settled_once_all_have_answered_or_had_the_time_to() {
     let answer = || About::Roster {
         position: 1,
         members: Vec::new(),
-        asks: false,
+        asks: 0,
+        answers: 0,
         silent: true,
     };
     let roster = world.rosters[0].as_mut().unwrap();

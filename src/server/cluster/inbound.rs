@@ -172,19 +172,24 @@ impl PeerData {
                     } => Some((*caller, *request)),
                     _ => None,
                 };
-                let asks = matches!(said, About::Ask { only } if only.is_none_or(|only| only == cluster.node));
+                let asks = match said {
+                    About::Ask { asks, only } if only.is_none_or(|only| only == cluster.node) => {
+                        Some(asks)
+                    }
+                    _ => None,
+                };
                 let found = self.with_roster(cluster, room, |roster, effects| {
                     roster.handle(from, said, now, effects);
                 });
-                match direct {
-                    Some((caller, request)) if !found => {
-                        cluster.answer(caller, room, request, false);
-                    }
-                    _ if asks && !found => {
-                        // If it is not heard, it is asked again.
-                        let _ = cluster.deny(Some(from), room);
-                    }
-                    _ => {}
+                if found {
+                    return;
+                }
+                if let Some((caller, request)) = direct {
+                    cluster.answer(caller, room, request, false);
+                }
+                if let Some(ticket) = asks {
+                    // If it is not heard, it is asked again.
+                    let _ = cluster.deny(Some((from, ticket)), room);
                 }
             }
         }
@@ -267,7 +272,7 @@ impl Cluster {
                     before: 0, asks, ..
                 },
                 ..
-            } => *asks,
+            } => *asks > 0,
             _ => false,
         };
         // It may not know of this one either.

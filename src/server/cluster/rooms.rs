@@ -467,15 +467,20 @@ impl Cluster {
         let _ = self.publish(Target::Node(caller.node()), &parcel);
     }
 
-    /// Says to a room, or to one node, that this node has nobody in it.
-    pub(super) fn deny(&self, to: Option<NodeId>, room: &RoomId) -> Result<(), ClusterError> {
+    /// Says to a room, or to one node that has asked with a ticket, that this node has nobody in it.
+    pub(super) fn deny(
+        &self,
+        to: Option<(NodeId, u64)>,
+        room: &RoomId,
+    ) -> Result<(), ClusterError> {
         let said = About::Roster {
             position: self.stamps.next(),
             members: Vec::new(),
-            asks: false,
+            asks: 0,
+            answers: to.map_or(0, |(_, ticket)| ticket),
             silent: false,
         };
-        let to = to.map_or(Target::Room(room), Target::Node);
+        let to = to.map_or(Target::Room(room), |(node, _)| Target::Node(node));
         self.publish(to, &about(room, said))
     }
 }

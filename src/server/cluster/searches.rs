@@ -39,8 +39,12 @@ impl<'a> Seeker<'a> {
     pub(super) fn new(cluster: &'a Cluster, room: &'a RoomId) -> Self {
         let mut searches = lock(&cluster.searches);
         searches.rooms.entry(room.clone()).or_default().seekers += 1;
+        let asks = cluster.stamps.next();
         // If it is not heard, nothing will be found.
-        let _ = cluster.publish(Target::Room(room), &about(room, About::Ask { only: None }));
+        let _ = cluster.publish(
+            Target::Room(room),
+            &about(room, About::Ask { asks, only: None }),
+        );
         Self { cluster, room }
     }
 

@@ -64,7 +64,12 @@ impl Cluster {
             Arc::new(Watched {
                 watch: Mutex::new(Watch {
                     room: room.clone(),
-                    roster: Roster::new(self.node, self.max_members, clock::now()),
+                    roster: Roster::new(
+                        self.node,
+                        self.stamps.next(),
+                        self.max_members,
+                        clock::now(),
+                    ),
                     waiters: Vec::new(),
                     is_over: false,
                 }),
