@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ async fn departures_until_the_end(peer: &mut Peer) -> Vec<String> {
                 other => panic!("{other:?}"),
             }
         }
-        // Answers the close frame: until then the server waits.
+        // Answers the close frame, and nothing comes after it.
         assert_eq!(peer.socket().frame().await, Frame::Lost);
     }
     let callers = texts.iter().map(|text| {
@@ -112,20 +111,21 @@ async fn departures_until_the_end(peer: &mut Peer) -> Vec<String> {
 
 async fn everybody_is_told_and_so_are_their_rooms(host: Host) {
     let site = host.start().await;
-    let mut peers = everybody(&site, ROOM).await;
+    let peers = everybody(&site, ROOM).await;
     let mut lifecycle = site.server.lifecycle();
     let ending = shut_down(&site, GRACE).await;
-    let mut heard = BTreeMap::new();
-    for peer in &mut peers {
-        let departures = departures_until_the_end(peer).await;
-        heard.insert(peer.id.clone(), departures);
+    let mut stories = Vec::new();
+    for mut peer in peers {
+        let heard = departures_until_the_end(&mut peer).await;
+        stories.push((peer.id.clone(), peer.wire, heard));
+        // Hangs up as it goes: the server waits for that.
     }
     assert_eq!(left(ending).await, 0);
     assert_eq!((site.server.peer_count(), site.server.room_count()), (0, 0));
 
     // Everybody left the room and was gone, one after the other …
     let mut gone: Vec<String> = Vec::new();
-    while gone.len() < peers.len() {
+    while gone.len() < stories.len() {
         let event = within("an event", lifecycle.next()).await;
         match event.expect("a server that is there") {
             LifecycleEvent::Left { room, .. } => assert_eq!(room.as_str(), ROOM),
@@ -137,13 +137,12 @@ async fn everybody_is_told_and_so_are_their_rooms(host: Host) {
         }
     }
     // … and on websockets each has heard of exactly those who went before.
-    for peer in &peers {
-        let own = gone.iter().position(|id| *id == peer.id).expect("gone");
-        let heard = &heard[&peer.id];
-        if let Wire::Polling(_) = peer.wire {
-            assert!(gone[..own].starts_with(heard), "{:?}", peer.wire);
+    for (id, wire, heard) in &stories {
+        let own = gone.iter().position(|other| other == id).expect("gone");
+        if let Wire::Polling(_) = wire {
+            assert!(gone[..own].starts_with(heard), "{wire:?}");
         } else {
-            assert_eq!(heard, &gone[..own], "{:?}", peer.wire);
+            assert_eq!(heard, &gone[..own], "{wire:?}");
         }
     }
 }
@@ -172,6 +171,7 @@ async fn a_websocket_that_is_to_take_over_is_closed_too(host: Host) {
     // It carries no session, so there is nothing to say but goodbye.
     assert!(matches!(socket.frame().await, Frame::Closed(_)));
     assert_eq!(socket.frame().await, Frame::Lost);
+    drop(socket);
     assert_eq!(left(ending).await, 0);
 }
 

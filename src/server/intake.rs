@@ -97,13 +97,13 @@ impl Intake {
 
     /// A seat for a client that begins its handshake; it is free again once the seat is dropped.
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Full> {
-        if self.drain.has_begun() {
+        if !self.drain.enter() {
             return Err(Full::Ending);
         }
         if !take(&self.sessions, self.max.sessions) {
+            self.drain.closed();
             return Err(Full::Server);
         }
-        self.drain.opened();
         // From here on, dropping the seat gives back what was taken.
         let mut seat = Seat {
             intake: Arc::clone(self),

@@ -68,6 +68,8 @@ impl PeerData {
         identity: Identity,
     ) -> Option<Peer> {
         let id = presence.id;
+        // Before the client is held: the application answers.
+        let field = self.inner.settings.tracer.field(&identity);
         let held = Held::new(client);
         // Attached first: the client may not learn an id at which it cannot be reached.
         if presence.namespace.is_none() && self.inner.broker.attach(id, Arc::clone(client)).is_err()
@@ -86,7 +88,7 @@ impl PeerData {
         let peer = Peer::known(self, client, presence, identity);
         if accepted {
             client.connected();
-            self.note_connected(client, &peer);
+            self.note_connected(client, &peer, field.as_deref());
             self.announce(|| LifecycleEvent::Connected { peer: peer.clone() });
         } else {
             // Nobody has seen the id, and nobody will report it.

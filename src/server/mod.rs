@@ -226,7 +226,7 @@ impl PeerData {
         if self.inner.intake.is_banned(peer.address, clock::now()) {
             self.close(&peer, CloseReason::Banned);
         }
-        // So does a shutdown.
+        // So does a shutdown the sessions that it finds.
         if self.inner.intake.drain.has_begun() {
             self.close(&peer, CloseReason::ShuttingDown);
         }

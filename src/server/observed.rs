@@ -26,11 +26,10 @@ impl PeerData {
     }
 
     /// Other namespaces are no peers of their own.
-    pub(super) fn note_connected(&self, client: &Client, peer: &Peer) {
+    pub(super) fn note_connected(&self, client: &Client, peer: &Peer, field: Option<&str>) {
         if peer.namespace() == "/" {
             self.note_handshake(Handshake::Connected);
-            let field = self.inner.settings.tracer.field(peer.any_identity());
-            client.span.connected(&peer.id(), field.as_deref());
+            client.span.connected(&peer.id(), field);
         }
     }
 

@@ -167,11 +167,6 @@ impl Peer {
         self.identity.get()
     }
 
-    /// The same, whatever it is.
-    pub(super) fn any_identity(&self) -> &Identity {
-        &self.identity
-    }
-
     /// Which protocol its client speaks.
     #[must_use]
     pub fn wire(&self) -> Wire {

@@ -33,19 +33,30 @@ impl Drain {
         self.begun.load(Ordering::SeqCst)
     }
 
+    /// Somebody wants to come in, and is waited for if he may. False: nobody may any more.
+    pub(super) fn enter(&self) -> bool {
+        // Counted before it is asked, so that a shutdown sees him, or he sees the shutdown.
+        self.opened();
+        let may = !self.has_begun();
+        if !may {
+            self.closed();
+        }
+        may
+    }
+
     /// Something is open that a shutdown waits for.
-    pub(super) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+    fn opened(&self) {
+        self.open.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(super) fn closed(&self) {
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.emptied.notify_waiters();
         }
     }
 
     fn count(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        self.open.load(Ordering::SeqCst)
     }
 
     async fn emptied(&self) {

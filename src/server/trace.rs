@@ -8,7 +8,7 @@ impl Builder {
     /// What to write into the field `identity` of a session's span, of whom the application has
     /// authorized. By default nothing: an [`Identity`] may hold secrets, and is never looked into.
     ///
-    /// Asked once for each client, when it becomes a peer. It must not block.
+    /// Asked once for each namespace that a client connects to. It must not block.
     ///
     /// ```
     /// use peer_data_server::{Identity, PeerData};
