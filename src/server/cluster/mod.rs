@@ -8,6 +8,7 @@ mod agenda;
 mod counters;
 mod forward;
 mod inbound;
+mod news;
 mod outreach;
 mod requests;
 mod rooms;
