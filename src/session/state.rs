@@ -403,11 +403,11 @@ impl Session {
         if std::mem::take(&mut self.ping_due) {
             out.push_ping();
         }
+        self.observer.metrics.sent(out.bytes() - before);
         if out.bytes() == 0 && self.attended == Attended::Sender {
             // Whoever promised to come finds that all is done.
             self.attended = Attended::Nobody;
         }
-        self.observer.metrics.sent(out.bytes() - before);
         match over {
             Some(reason) if self.outbox.is_empty() => Transmit::Close(Some(reason)),
             _ => Transmit::Open,
