@@ -60,9 +60,9 @@ fn sources() -> Vec<Source> {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             if matches!(
                 &*name,
-                "tests" | "versus_tungstenite" | "simulation" | "fuzz"
+                "tests" | "versus_tungstenite" | "simulation" | "fuzz" | "bench"
             ) {
-                // What only tests and fuzzers see may look wherever it wants.
+                // What only tests, fuzzers and benchmarks see may look wherever it wants.
             } else if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") {

@@ -86,6 +86,25 @@ async fn the_ack_of_a_join_names_peers_at_other_nodes() {
     assert_eq!(seen.wire(), peer_data_server::Wire::SocketIo2);
 }
 
+/// What a peer says with its CONNECT is carried, whether it is the first of its node or not.
+#[tokio::test]
+async fn a_newcomer_is_heard_in_its_own_words() {
+    let (_bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Json).await;
+    for name in ["Ben", "Eve"] {
+        let mut newcomer = Peer::connect(&nodes[1].site, Wire::Json).await;
+        newcomer.send(&event("CONNECT", ROOM, name)).await;
+        let heard = ann.signal().await;
+        assert_eq!(heard["type"], "CONNECT");
+        assert_eq!(heard["payload"], name);
+        assert_eq!(heard["caller"]["id"], newcomer.id);
+        ann.hears_nothing(&nodes[0].site).await;
+        nodes[0].sees(2).await;
+        drop(newcomer);
+        assert_eq!(ann.signal().await["type"], "DISCONNECT");
+    }
+}
+
 #[tokio::test]
 async fn no_message_reaches_a_node_that_has_no_use_for_it() {
     let (bus, nodes) = cluster::<3>().await;

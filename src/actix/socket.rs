@@ -58,12 +58,16 @@ impl MessageBody for SocketBody {
             state,
             ..
         } = self.get_mut();
+        if let State::Open(connection) = state {
+            connection.progressed();
+        }
         loop {
             let piece = out.take_piece();
             out.release();
             if !piece.is_empty() {
                 if let State::Open(connection) = state {
-                    connection.handed_out();
+                    // actix says no more than when it wants the next piece.
+                    connection.blocked();
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }

@@ -191,6 +191,9 @@ pub(crate) enum About {
     Close,
 }
 
+/// Enough for the names and numbers of most parcels, so that they are written without being moved.
+const HEAD_BYTES: usize = 128;
+
 const BEAT: u8 = 1;
 const GOODBYE: u8 = 2;
 const NO_SUCH_PEER: u8 = 3;
@@ -213,7 +216,7 @@ const CLOSE: u8 = 40;
 
 impl Parcel {
     pub(crate) fn encode(&self, from: NodeId, edition: Edition) -> Bytes {
-        let mut out = Writer::default();
+        let mut out = Writer(Vec::with_capacity(HEAD_BYTES + self.payload()));
         out.byte(MARK);
         out.byte(edition.written);
         out.byte(edition.readable);
@@ -238,6 +241,18 @@ impl Parcel {
         }
         let node = read_node(&mut from)?;
         Ok((node, Self::read(&mut from)?))
+    }
+
+    /// About how many bytes it carries besides names and numbers.
+    fn payload(&self) -> usize {
+        match self {
+            Self::About { said, .. } => said.payload(),
+            Self::ToPeer { signal, .. } => signal.size(),
+            Self::Request { body: bytes, .. }
+            | Self::Reply { body: bytes, .. }
+            | Self::Piece { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
     }
 
     fn write(&self, out: &mut Writer) {
@@ -359,6 +374,20 @@ impl Parcel {
 }
 
 impl About {
+    /// About how many bytes it carries besides names and numbers.
+    fn payload(&self) -> usize {
+        match self {
+            Self::Join { signal, .. } | Self::Leave { signal, .. } => {
+                signal.as_ref().map_or(0, Signal::size)
+            }
+            Self::Said { signal, .. }
+            | Self::Direct { signal, .. }
+            | Self::Announced { signal, .. } => signal.size(),
+            Self::Roster { members, .. } => members.len() * MEMBER_BYTES,
+            Self::Ask { .. } | Self::Position { .. } | Self::Close => 0,
+        }
+    }
+
     fn write(&self, room: &RoomId, out: &mut Writer) {
         let mut begin = |kind| {
             out.byte(kind);

@@ -241,11 +241,13 @@ impl Connection {
         self.peer.with(|session| session.is_stalled(self.link))
     }
 
-    /// What was handed out cannot be written now: from here on the client has `write_timeout` to
-    /// take some of it.
+    /// What was handed out is not written yet: from here on the client has `write_timeout` to take
+    /// some of it.
     pub(crate) fn blocked(&mut self) {
         if !mem::replace(&mut self.blocked, true) {
-            self.handed_out();
+            let now = clock::now();
+            let due = self.peer.with(|session| session.block(self.link, now));
+            self.server.schedule(&self.peer, due);
         }
     }
 
@@ -254,14 +256,6 @@ impl Connection {
         if mem::take(&mut self.blocked) {
             self.peer.with(|session| session.unblock(self.link));
         }
-    }
-
-    /// Something was handed to a stack that says no more than when it wants the next piece: the
-    /// client has `write_timeout` until then.
-    pub(crate) fn handed_out(&self) {
-        let now = clock::now();
-        let due = self.peer.with(|session| session.block(self.link, now));
-        self.server.schedule(&self.peer, due);
     }
 
     /// Hands out frames to write. False: these are the last, and the close frame is among them.

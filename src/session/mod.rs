@@ -5,7 +5,7 @@ mod assembly;
 mod heartbeat;
 mod meter;
 mod observed;
-mod outbox;
+pub(crate) mod outbox;
 mod packets;
 mod presence;
 mod state;
