@@ -91,6 +91,7 @@ async fn the_ack_of_a_join_names_peers_at_other_nodes() {
 async fn a_newcomer_is_heard_in_its_own_words() {
     let (_bus, nodes) = cluster::<2>().await;
     let mut ann = nodes[0].join(Wire::Json).await;
+    let mut newcomers = Vec::new();
     for name in ["Ben", "Eve"] {
         let mut newcomer = Peer::connect(&nodes[1].site, Wire::Json).await;
         newcomer.send(&event("CONNECT", ROOM, name)).await;
@@ -99,9 +100,7 @@ async fn a_newcomer_is_heard_in_its_own_words() {
         assert_eq!(heard["payload"], name);
         assert_eq!(heard["caller"]["id"], newcomer.id);
         ann.hears_nothing(&nodes[0].site).await;
-        nodes[0].sees(2).await;
-        drop(newcomer);
-        assert_eq!(ann.signal().await["type"], "DISCONNECT");
+        newcomers.push(newcomer);
     }
 }
 
