@@ -182,6 +182,12 @@ impl Calls {
         }
     }
 
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.peers.len() == 0
+    }
+
     fn took(&self, stage: Stage, since: Instant, now: Instant) {
         let took = now.saturating_duration_since(since);
         self.metrics.stage(stage, took);
