@@ -8,7 +8,10 @@
 //! from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::time::Duration;
 
+use actix_web::rt::signal::ctrl_c;
+use actix_web::rt::signal::unix::{SignalKind, signal};
 use actix_web::{App, HttpServer, Responder, get};
 use peer_data_server::{Builder, actix};
 
@@ -26,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     // Made once: all workers share its rooms.
     let server = Builder::from_env()?.build()?;
+    let ending = server.clone();
     let application = move || {
         App::new()
             .configure(actix::mount(server.clone()))
@@ -36,12 +40,33 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .tcp_nodelay(true)
         // A client that hangs up while its poll waits is noticed at once.
         .h1_allow_half_closed(false)
-        // Websockets do not end by themselves when the process is asked to.
+        // Signaling ends first, so actix must not end by itself.
+        .disable_signals()
+        // For the last words, and for clients to hang up.
         .shutdown_timeout(2)
         .bind((host, port))?;
     for address in http.addrs() {
         println!("signaling on http://{address}");
     }
-    http.run().await?;
+    let http = http.run();
+    let handle = http.handle();
+    actix_web::rt::spawn(async move {
+        asked_to_end().await;
+        // While actix still answers: who comes now is told to come again.
+        ending.shutdown(Duration::from_secs(10)).await;
+        handle.stop(true).await;
+    });
+    http.await?;
     Ok(())
+}
+
+/// Returns when a service manager, or somebody at the keyboard, wants the program to end.
+async fn asked_to_end() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = ctrl_c() => {}
+    }
 }

@@ -8,6 +8,7 @@
 //! from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -16,8 +17,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
 use peer_data_server::{Builder, PeerDataService};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tower::Service;
 
 #[tokio::main]
@@ -28,8 +31,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
     let listener = TcpListener::bind((&*host, port.parse()?)).await?;
     println!("signaling on http://{}", listener.local_addr()?);
+    let connections = GracefulShutdown::new();
+    // First signaling ends, while new connections are still taken: who comes now is told to come
+    // again.
+    let server = signaling.server().clone();
+    let mut ending = pin!(async {
+        asked_to_end().await;
+        server.shutdown(Duration::from_secs(10)).await;
+    });
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut ending => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // A connection that is gone already, or too many open files: both pass.
@@ -52,12 +67,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         });
-        tokio::spawn(async move {
-            let connection = auto::Builder::new(TokioExecutor::new());
-            // A client that breaks off is no error of ours, and its session has heard of it.
-            let _ = connection
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .await;
-        });
+        let builder = auto::Builder::new(TokioExecutor::new());
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = connections.watch(connection);
+        // A client that breaks off is no error of ours, and its session has heard of it.
+        tokio::spawn(async move { drop(connection.await) });
+    }
+    // Then what is still being answered, such as the last polls.
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Returns when a service manager, or somebody at the keyboard, wants the program to end.
+async fn asked_to_end() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }

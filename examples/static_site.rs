@@ -10,7 +10,7 @@
 //! alone, beside the development server that serves the application.
 //!
 //! `PORT` (default 3000) and `HOST` (default 127.0.0.1) say where; the server's settings come from
-//! the environment too, as `cargo run --example standalone -- --help` lists them.
+//! the environment too, as `cargo run --features metrics --example standalone -- --help` lists them.
 
 use std::error::Error;
 use std::path::Path;

@@ -35,6 +35,51 @@ pub enum CloseReason {
     Kicked,
     /// The application banned the address that it comes from.
     Banned,
+    /// The server was shut down: see [`PeerData::shutdown`](crate::PeerData::shutdown).
+    ShuttingDown,
+}
+
+#[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+impl CloseReason {
+    /// Each at its own place.
+    pub(crate) const ALL: [Self; Self::ShuttingDown as usize + 1] = [
+        Self::ClientClosed,
+        Self::TransportLost,
+        Self::HeartbeatTimeout,
+        Self::ConnectTimeout,
+        Self::OverlappingPolls,
+        Self::ProtocolError,
+        Self::MessageTooLarge,
+        Self::BinaryNotAccepted,
+        Self::RateLimited,
+        Self::BodyTimeout,
+        Self::SlowConsumer,
+        Self::Stalled,
+        Self::Kicked,
+        Self::Banned,
+        Self::ShuttingDown,
+    ];
+
+    /// The name that programs know it by.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::TransportLost => "transport_lost",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::OverlappingPolls => "overlapping_polls",
+            Self::ProtocolError => "protocol_error",
+            Self::MessageTooLarge => "message_too_large",
+            Self::BinaryNotAccepted => "binary_not_accepted",
+            Self::RateLimited => "rate_limited",
+            Self::BodyTimeout => "body_timeout",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Stalled => "stalled",
+            Self::Kicked => "kicked",
+            Self::Banned => "banned",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {
@@ -54,6 +99,18 @@ impl fmt::Display for CloseReason {
             Self::Stalled => "takes no bytes",
             Self::Kicked => "disconnected by the server",
             Self::Banned => "banned by the server",
+            Self::ShuttingDown => "the server is shutting down",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_at_its_own_place() {
+        let places = CloseReason::ALL.map(|reason| reason as usize);
+        assert!(places.into_iter().eq(0..places.len()));
     }
 }

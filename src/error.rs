@@ -31,6 +31,21 @@ pub enum Code {
 }
 
 impl Code {
+    /// Each at its own place.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) const ALL: [Self; Self::Unauthorized as usize + 1] = [
+        Self::Malformed,
+        Self::ForbiddenType,
+        Self::NotInRoom,
+        Self::NoSuchPeer,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::RoomFull,
+        Self::Refused,
+        Self::Busy,
+        Self::Unauthorized,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -171,3 +186,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_at_its_own_place() {
+        let places = Code::ALL.map(|code| code as usize);
+        assert!(places.into_iter().eq(0..places.len()));
+    }
+}

@@ -9,6 +9,9 @@
 pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod broker;
 mod clock;
 mod cluster;
@@ -22,6 +25,7 @@ mod identity;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
+mod observe;
 pub mod policy;
 mod server;
 mod session;

@@ -2,6 +2,21 @@
 
 use std::time::Duration;
 
+/// Joins of one peer that are timed until the first offer, with the feature `metrics`. 16: a peer
+/// that comes into more rooms at once sets up no calls in all of them. More are not timed.
+#[cfg(feature = "metrics")]
+pub(crate) const MAX_TIMED_JOINS: usize = 16;
+
+/// Offers of one peer that are timed until the answer and the first candidate, with the feature
+/// `metrics`. 64: more than any mesh of calls can bear; 4 kB at most for a peer. More are not timed.
+#[cfg(feature = "metrics")]
+pub(crate) const MAX_TIMED_OFFERS: usize = 64;
+
+/// After so long an offer counts as unanswered, with the feature `metrics`. 60 s: the user has given
+/// up long before.
+#[cfg(feature = "metrics")]
+pub(crate) const SETUP_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a client may use, and how long things may take.
 ///
 /// Set one by one through [`Builder`](crate::Builder), or as a whole by

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "clock", "ending", "error", "id", "identity", "limits", "sync",
     ],
-    &["signal", "wire"],
+    &["observe", "signal", "wire"],
     &["broker", "cluster", "session"],
     &["server"],
     &["actix", "middleware", "policy"],
@@ -39,6 +39,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("if_addrs", &["wire"]),
     ("ipnet", &["wire"]),
     ("getrandom", &["id"]),
+    ("metrics", &["observe"]),
+    ("tracing", &["observe"]),
     ("axum", &["axum", "middleware"]),
     ("actix_web", &["actix"]),
     ("futures_core", &["actix"]),
@@ -62,9 +64,9 @@ fn sources() -> Vec<Source> {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             if matches!(
                 &*name,
-                "tests" | "versus_tungstenite" | "simulation" | "fuzz"
+                "tests" | "versus_tungstenite" | "simulation" | "fuzz" | "bench"
             ) {
-                // What only tests and fuzzers see may look wherever it wants.
+                // What only tests, fuzzers and benchmarks see may look wherever it wants.
             } else if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") {

@@ -86,6 +86,24 @@ async fn the_ack_of_a_join_names_peers_at_other_nodes() {
     assert_eq!(seen.wire(), peer_data_server::Wire::SocketIo2);
 }
 
+/// What a peer says with its CONNECT is carried, whether it is the first of its node or not.
+#[tokio::test]
+async fn a_newcomer_is_heard_in_its_own_words() {
+    let (_bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Json).await;
+    let mut newcomers = Vec::new();
+    for name in ["Ben", "Eve"] {
+        let mut newcomer = Peer::connect(&nodes[1].site, Wire::Json).await;
+        newcomer.send(&event("CONNECT", ROOM, name)).await;
+        let heard = ann.signal().await;
+        assert_eq!(heard["type"], "CONNECT");
+        assert_eq!(heard["payload"], name);
+        assert_eq!(heard["caller"]["id"], newcomer.id);
+        ann.hears_nothing(&nodes[0].site).await;
+        newcomers.push(newcomer);
+    }
+}
+
 #[tokio::test]
 async fn no_message_reaches_a_node_that_has_no_use_for_it() {
     let (bus, nodes) = cluster::<3>().await;
@@ -279,7 +297,7 @@ async fn a_server_without_a_cluster_knows_nothing_of_one() {
     server.leave_cluster().await;
     assert!(server.find_members(&room()).await.is_empty());
     assert!(!server.disconnect(&PeerId::random().unwrap()));
-    let site = Host::Axum.host(server).await;
+    let site = Host::Axum.start_built(server).await;
     let mut ann = Peer::join(&site, Wire::Socket(Revision::V4), ROOM).await;
     let answer = ann.ask(&event("CHAT", ROOM, "x")).await;
     assert_eq!(answer["delivered"], 0);

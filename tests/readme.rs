@@ -29,8 +29,8 @@ fn snippets_are_parts_of_their_examples() {
         found += 1;
     }
     assert_eq!(
-        found, 5,
-        "one for each way to mount it, and one for who may"
+        found, 6,
+        "one for each way to mount it, one for who may, and one for the end"
     );
 }
 

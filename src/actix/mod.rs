@@ -51,8 +51,9 @@
 //!   and its session has ended; for so long the connection stays open until the client hangs up.
 //!   What the client still sends is thrown away, so that it does not lose the close frame to a
 //!   reset.
-//! - `shutdown_timeout` (default 30 s): an open websocket keeps a graceful shutdown waiting for so
-//!   long, and is then cut without a close frame.
+//! - `disable_signals()`, and [`PeerData::shutdown`] before `ServerHandle::stop`: left to itself, a
+//!   graceful shutdown of actix waits `shutdown_timeout` (default 30 s) for open websockets, and then
+//!   cuts them without a close frame.
 //!
 //! # Limits
 //!

@@ -10,7 +10,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::{Bytes, Payload};
 use futures_core::Stream;
 
-use crate::server::{Connection, SocketTask, Step};
+use crate::server::{Connection, OpenSocket, SocketTask, Step};
 use crate::wire::segments::Segments;
 
 /// The body of a 101. Dropped before its end, it means that the client is gone.
@@ -18,6 +18,7 @@ pub(super) struct SocketBody {
     payload: Payload,
     out: Segments,
     state: State,
+    _open: OpenSocket,
 }
 
 enum State {
@@ -34,6 +35,7 @@ impl SocketBody {
         Self {
             payload,
             out: Segments::default(),
+            _open: socket.hold_open(),
             state: State::Offered(socket),
         }
     }
@@ -54,13 +56,18 @@ impl MessageBody for SocketBody {
             payload,
             out,
             state,
+            ..
         } = self.get_mut();
+        if let State::Open(connection) = state {
+            connection.progressed();
+        }
         loop {
             let piece = out.take_piece();
             out.release();
             if !piece.is_empty() {
                 if let State::Open(connection) = state {
-                    connection.handed_out();
+                    // actix says no more than when it wants the next piece.
+                    connection.blocked();
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }

@@ -191,6 +191,9 @@ pub(crate) enum About {
     Close,
 }
 
+/// Enough for the names and numbers of most parcels, so that they are written without being moved.
+const HEAD_BYTES: usize = 128;
+
 const BEAT: u8 = 1;
 const GOODBYE: u8 = 2;
 const NO_SUCH_PEER: u8 = 3;
@@ -213,7 +216,7 @@ const CLOSE: u8 = 40;
 
 impl Parcel {
     pub(crate) fn encode(&self, from: NodeId, edition: Edition) -> Bytes {
-        let mut out = Writer::default();
+        let mut out = Writer(Vec::with_capacity(HEAD_BYTES + self.payload()));
         out.byte(MARK);
         out.byte(edition.written);
         out.byte(edition.readable);
@@ -238,6 +241,18 @@ impl Parcel {
         }
         let node = read_node(&mut from)?;
         Ok((node, Self::read(&mut from)?))
+    }
+
+    /// About how many bytes it carries besides names and numbers.
+    fn payload(&self) -> usize {
+        match self {
+            Self::About { said, .. } => said.payload(),
+            Self::ToPeer { signal, .. } => signal.size(),
+            Self::Request { body: bytes, .. }
+            | Self::Reply { body: bytes, .. }
+            | Self::Piece { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
     }
 
     fn write(&self, out: &mut Writer) {
@@ -359,6 +374,20 @@ impl Parcel {
 }
 
 impl About {
+    /// About how many bytes it carries besides names and numbers.
+    fn payload(&self) -> usize {
+        match self {
+            Self::Join { signal, .. } | Self::Leave { signal, .. } => {
+                signal.as_ref().map_or(0, Signal::size)
+            }
+            Self::Said { signal, .. }
+            | Self::Direct { signal, .. }
+            | Self::Announced { signal, .. } => signal.size(),
+            Self::Roster { members, .. } => members.len() * MEMBER_BYTES,
+            Self::Ask { .. } | Self::Position { .. } | Self::Close => 0,
+        }
+    }
+
     fn write(&self, room: &RoomId, out: &mut Writer) {
         let mut begin = |kind| {
             out.byte(kind);
@@ -556,186 +585,4 @@ fn read_room(from: &mut Reader) -> Result<RoomId, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn node() -> NodeId {
-        "node".parse().unwrap()
-    }
-
-    fn peer(letter: &str) -> PeerId {
-        letter.repeat(20).parse().unwrap()
-    }
-
-    fn signal() -> Signal {
-        Signal::new("CHAT", None, "hello").unwrap()
-    }
-
-    fn each() -> Vec<Parcel> {
-        let member = Member {
-            id: peer("a"),
-            wire: 3,
-        };
-        let about = |said| Parcel::About {
-            room: RoomId::new(">").unwrap(),
-            said,
-        };
-        vec![
-            Parcel::Beat {
-                greets: true,
-                run: u64::MAX,
-                has_spoken: false,
-            },
-            Parcel::Goodbye,
-            Parcel::NoSuchPeer {
-                room: RoomId::new("r").unwrap(),
-                caller: peer("a"),
-            },
-            Parcel::Outcome {
-                request: 7,
-                outcome: Outcome::NoSuchPeer,
-            },
-            Parcel::ToPeer {
-                peer: peer("b"),
-                signal: signal(),
-            },
-            Parcel::Disconnect { peer: peer("b") },
-            Parcel::Request {
-                request: 1,
-                body: Bytes::from_static(b"GET"),
-            },
-            Parcel::Reply {
-                request: 1,
-                body: Bytes::from_static(b"200"),
-            },
-            Parcel::Cut { request: 1 },
-            Parcel::Piece {
-                of: 300,
-                index: 2,
-                is_last: true,
-                bytes: Bytes::from_static(b"part"),
-            },
-            about(About::Join {
-                before: 0,
-                position: 128,
-                member,
-                asks: 300,
-                signal: Some(signal()),
-            }),
-            about(About::Leave {
-                before: 128,
-                position: 129,
-                peer: peer("a"),
-                signal: None,
-            }),
-            about(About::Roster {
-                position: 9,
-                members: vec![member; 3],
-                asks: 7,
-                answers: 1 << 40,
-                silent: true,
-            }),
-            about(About::Ask {
-                asks: 9,
-                only: Some(node()),
-            }),
-            about(About::Position { position: 1 << 40 }),
-            about(About::Said {
-                at: 5,
-                caller: peer("a"),
-                signal: signal(),
-            }),
-            about(About::Direct {
-                at: 5,
-                caller: peer("a"),
-                callee: peer("b"),
-                request: 1,
-                signal: signal(),
-            }),
-            about(About::Announced {
-                except: Some(peer("c")),
-                signal: signal(),
-            }),
-            about(About::Close),
-        ]
-    }
-
-    fn shown(parcel: &Parcel) -> String {
-        format!("{parcel:?}")
-    }
-
-    #[test]
-    fn every_parcel_comes_back_as_it_was() {
-        for parcel in each() {
-            let bytes = parcel.encode(node(), Edition::default());
-            let (from, read) = Parcel::decode(bytes).unwrap();
-            assert_eq!((from, shown(&read)), (node(), shown(&parcel)));
-        }
-    }
-
-    #[test]
-    fn a_parcel_that_ends_too_early_is_malformed_wherever_it_ends() {
-        for parcel in each() {
-            let bytes = parcel.encode(node(), Edition::default());
-            for end in 0..bytes.len() {
-                let cut = Parcel::decode(bytes.slice(..end));
-                assert_eq!(cut.err(), Some(Unreadable::Malformed), "{parcel:?} {end}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_next_version_is_read_as_far_as_it_can_be() {
-        for parcel in each() {
-            let next = Edition {
-                written: VERSION + 1,
-                readable: VERSION,
-            };
-            let bytes = parcel.encode(node(), next);
-            assert!(bytes.ends_with(b"later"));
-            let (_, read) = Parcel::decode(bytes).unwrap();
-            assert_eq!(shown(&read), shown(&parcel));
-        }
-        let breaking = Edition {
-            written: VERSION + 1,
-            readable: VERSION + 1,
-        };
-        let older = Edition {
-            written: OLDEST - 1,
-            readable: OLDEST - 1,
-        };
-        for edition in [breaking, older] {
-            let bytes = Parcel::Goodbye.encode(node(), edition);
-            assert_eq!(Parcel::decode(bytes).err(), Some(Unreadable::Version));
-        }
-    }
-
-    #[test]
-    fn a_signal_costs_little_more_than_its_text() {
-        let said = Parcel::About {
-            room: RoomId::new("kitchen").unwrap(),
-            said: About::Said {
-                at: 1_000_000,
-                caller: peer("a"),
-                signal: signal(),
-            },
-        };
-        let length = said.encode(node(), Edition::default()).len();
-        assert_eq!(length - signal().packet().len(), 44);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_are_trouble(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
-            let _ = Parcel::decode(bytes.into());
-            for parcel in each() {
-                let mut bytes = parcel.encode(node(), Edition::default()).to_vec();
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-                let _ = Parcel::decode(bytes.into());
-            }
-        }
-    }
-}
+mod tests;

@@ -34,11 +34,13 @@ pub(super) fn start(upgrade: OnUpgrade, socket: SocketTask) -> Reply {
         return unavailable();
     };
     let reply = socket.handshake.reply();
+    let open = socket.hold_open();
     runtime.spawn(async move {
         // An error means that the client is gone, or that the stack offers no upgrades.
         if let Ok(upgraded) = upgrade.await {
             serve(upgraded, socket).await;
         }
+        drop(open);
     });
     reply
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::cluster::{ClusterAdapter, Edition};
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::observe::Tracer;
 use crate::wire::intent::{Paths, is_under};
 use crate::wire::socket::is_namespace;
 
@@ -51,6 +52,7 @@ pub struct Builder {
     others: Vec<Namespace>,
     dialect: Dialect,
     cluster: Option<Membership>,
+    pub(super) tracer: Tracer,
     /// Settings that came from the environment, with the variables that they came from.
     pub(super) variables: Vec<(&'static str, &'static str)>,
 }
@@ -71,6 +73,7 @@ impl Default for Builder {
             others: Vec::new(),
             dialect: Dialect::default(),
             cluster: None,
+            tracer: Tracer::default(),
             variables: Vec::new(),
         }
     }
@@ -302,6 +305,7 @@ impl Builder {
             keep_handshakes: keep_handshakes(&namespaces, &self.policies),
             policies: self.policies,
             namespaces,
+            tracer: self.tracer,
             dialect: self.dialect,
             paths,
             edge: self.edge.check()?,
@@ -327,6 +331,7 @@ impl Default for Settings {
             custom: None,
             policies: Policies::default(),
             keep_handshakes: Keep::Never,
+            tracer: Tracer::default(),
             namespaces: vec![Namespace::new("/")],
             dialect: Dialect::default(),
         }

@@ -19,6 +19,7 @@ use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
 use crate::identity::Identity;
+use crate::observe::Span;
 use crate::session::{Link, Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
@@ -62,6 +63,7 @@ pub(crate) struct Client {
     /// Where the client comes from, as far as anybody knows.
     pub(super) address: Option<IpAddr>,
     pub(super) since: Instant,
+    pub(super) span: Span,
     /// Its place among the server's clients, until its end is reported.
     seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
@@ -88,6 +90,7 @@ impl Client {
             handshake: Mutex::new(handshake),
             address,
             since: clock::now(),
+            span: session.span().clone(),
             seat: Mutex::new(seat),
             session: Mutex::new(session),
             membership: Mutex::default(),

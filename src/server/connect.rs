@@ -12,6 +12,7 @@ use crate::ending::CloseReason;
 use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
+use crate::observe;
 use crate::session::{Presence, Wire};
 use crate::wire::engine::Revision;
 use crate::wire::envelope::{Envelope, Flaw};
@@ -57,7 +58,8 @@ impl PeerData {
         let client = Arc::clone(client);
         let name = Arc::clone(&namespace.name);
         let auth: Option<Box<str>> = auth.map(Into::into);
-        Some(Box::pin(async move {
+        let span = client.span.clone();
+        Some(Box::pin(span.around(async move {
             let settings = &server.inner.settings;
             let Some(namespace) = settings.namespace(Some(&name)) else {
                 return;
@@ -65,7 +67,7 @@ impl PeerData {
             let hello = Hello::new(&handshake, auth.as_deref(), Some(&name));
             let verdict = settings.policies.authorize(&hello).await;
             server.conclude(&client, namespace, auth.as_deref(), verdict);
-        }))
+        })))
     }
 
     /// Lets a client in, or tells it why not.
@@ -80,6 +82,9 @@ impl PeerData {
         let identity = match verdict {
             Ok(identity) => identity,
             Err(refused) => {
+                if is_main {
+                    self.note_handshake(observe::Handshake::Refused);
+                }
                 self.announce_refused(client, None, None, &refused);
                 let name = (!is_main).then_some(&*namespace.name);
                 return client.with(|session| session.refuse(name, &refused));
@@ -131,7 +136,8 @@ impl PeerData {
         let peer = Peer::new(self, client, presence.clone());
         let client = Arc::clone(client);
         let ack: Option<Box<str>> = ack.map(Into::into);
-        Ok(Box::pin(async move {
+        let span = client.span.clone();
+        Ok(Box::pin(span.around(async move {
             let server = peer.server();
             let decision = server.inner.settings.policies.admit(&peer, &room);
             let decision = tokio::time::timeout(patience, decision).await;
@@ -162,8 +168,8 @@ impl PeerData {
                 message,
                 room: Some(Cow::Borrowed(room.as_str())),
             });
-            Self::answer(&client, &presence.id, ack.as_deref(), &outcome);
-        }))
+            server.answer(&client, &presence.id, ack.as_deref(), &outcome);
+        })))
     }
 }
 

@@ -91,6 +91,7 @@ impl Connection {
 
     /// Takes what the client sent. The bytes are unmasked in place.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+        self.server.inner.metrics.received(bytes.len());
         if let Ok(turn) = Arc::clone(&self.peer.turn).try_lock_owned() {
             return self.act_in(turn, bytes, now);
         }
@@ -240,11 +241,13 @@ impl Connection {
         self.peer.with(|session| session.is_stalled(self.link))
     }
 
-    /// What was handed out cannot be written now: from here on the client has `write_timeout` to
-    /// take some of it.
+    /// What was handed out is not written yet: from here on the client has `write_timeout` to take
+    /// some of it.
     pub(crate) fn blocked(&mut self) {
         if !mem::replace(&mut self.blocked, true) {
-            self.handed_out();
+            let now = clock::now();
+            let due = self.peer.with(|session| session.block(self.link, now));
+            self.server.schedule(&self.peer, due);
         }
     }
 
@@ -253,14 +256,6 @@ impl Connection {
         if mem::take(&mut self.blocked) {
             self.peer.with(|session| session.unblock(self.link));
         }
-    }
-
-    /// Something was handed to a stack that says no more than when it wants the next piece: the
-    /// client has `write_timeout` until then.
-    pub(crate) fn handed_out(&self) {
-        let now = clock::now();
-        let due = self.peer.with(|session| session.block(self.link, now));
-        self.server.schedule(&self.peer, due);
     }
 
     /// Hands out frames to write. False: these are the last, and the close frame is among them.
@@ -353,6 +348,7 @@ fn farewell(reason: Option<CloseReason>) -> Bytes {
         // Engine.IO closes its websockets without a code.
         None | Some(CloseReason::ProtocolError | CloseReason::TransportLost) => None,
         Some(CloseReason::ClientClosed | CloseReason::Kicked) => Some(CloseCode::Normal),
+        Some(CloseReason::ShuttingDown) => Some(CloseCode::Away),
         Some(CloseReason::MessageTooLarge) => Some(CloseCode::Size),
         Some(CloseReason::BinaryNotAccepted) => Some(CloseCode::Unsupported),
         Some(CloseReason::SlowConsumer | CloseReason::Stalled) => Some(CloseCode::Again),

@@ -11,6 +11,7 @@ use super::connect::room_of;
 use super::custom::{CustomEvent, Verdict};
 use super::membership::Held;
 use super::namespace::TooLarge;
+use super::observed::said;
 use super::policy::Relay;
 use super::{Dialect, JoinError, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Mailbox, Remote, Undelivered};
@@ -67,6 +68,7 @@ impl PeerData {
     /// Acts on one event of a client.
     #[must_use]
     pub(super) fn handle(&self, client: &Arc<Client>, event: Event<'_>) -> Option<Waits> {
+        let _in_session = client.span.enter();
         match event {
             Event::Connect { namespace, auth } => return self.connect(client, namespace, auth),
             Event::Leave(left) => {
@@ -167,7 +169,7 @@ impl PeerData {
             Ok(Called::Message(read)) => {
                 let message = TooLarge::MESSAGE;
                 let outcome = read.and_then(|event| Err(event.flaw(Code::TooLarge, message)));
-                Self::answer(client, &sender.id, ack, &outcome);
+                self.answer(client, &sender.id, ack, &outcome);
             }
         }
     }
@@ -197,6 +199,9 @@ impl PeerData {
         read: Result<Envelope<'_>, Flaw<'_>>,
         attachments: Vec<Bytes>,
     ) -> Option<Waits> {
+        if let Ok(event) = &read {
+            self.inner.metrics.event(said(event.kind()));
+        }
         let outcome = match read {
             Ok(event)
                 if *event.kind() == Kind::Connect && self.inner.settings.policies.admits() =>
@@ -213,7 +218,7 @@ impl PeerData {
             },
             Err(flaw) => Err(flaw),
         };
-        Self::answer(client, own, ack, &outcome);
+        self.answer(client, own, ack, &outcome);
         None
     }
 
@@ -262,6 +267,10 @@ impl PeerData {
                     return Ok(Done::delivered(0).into());
                 }
                 let signal = envelope.splice(own, attachments, max)?;
+                let room = envelope.room();
+                self.inner
+                    .calls
+                    .said(said(envelope.kind()), own, &callee, room);
                 match receiver {
                     Some(receiver) => {
                         Ok(Done::delivered(self.deliver_to(&receiver, &signal)).into())
@@ -426,6 +435,7 @@ impl PeerData {
 
     /// Tells the sender what became of its event, as far as it asked.
     pub(super) fn answer(
+        &self,
         peer: &Client,
         own: &PeerId,
         ack: Option<&str>,
@@ -437,7 +447,10 @@ impl PeerData {
                 let peers = done.peers.as_ref().map(|peers| peers.iter().copied());
                 notice::ack_ok(own, done.delivered, peers)
             }
-            Err(flaw) => notice::ack_error(flaw.code, &flaw.message),
+            Err(flaw) => {
+                self.note_refused_event(peer, flaw.code);
+                notice::ack_error(flaw.code, &flaw.message)
+            }
         };
         peer.with(|session| {
             if let Err(flaw) = outcome {

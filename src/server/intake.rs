@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::shutdown::Drain;
 use crate::broker::{Shards, shrink};
 use crate::limits::Limits;
 use crate::sync::lock;
@@ -46,6 +47,8 @@ pub(super) enum Full {
     Server,
     /// The address has.
     Address,
+    /// The server is being shut down.
+    Ending,
 }
 
 /// How many are open.
@@ -66,6 +69,7 @@ pub(super) struct Intake {
     handshakes: AtomicUsize,
     /// Only addresses that have something open, and only if that is limited.
     addresses: Shards<AddressKey, Open>,
+    pub(super) drain: Drain,
     bans: Mutex<HashMap<AddressKey, Instant>>,
     /// Whether there may be a ban: most servers have none, and need not look.
     has_bans: AtomicBool,
@@ -85,6 +89,7 @@ impl Intake {
             sessions: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             addresses: Shards::new(),
+            drain: Drain::default(),
             bans: Mutex::default(),
             has_bans: AtomicBool::new(false),
         })
@@ -92,7 +97,11 @@ impl Intake {
 
     /// A seat for a client that begins its handshake; it is free again once the seat is dropped.
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Full> {
+        if !self.drain.enter() {
+            return Err(Full::Ending);
+        }
         if !take(&self.sessions, self.max.sessions) {
+            self.drain.closed();
             return Err(Full::Server);
         }
         // From here on, dropping the seat gives back what was taken.
@@ -249,6 +258,7 @@ impl Drop for Seat {
         if let Some(key) = self.address {
             self.intake.leave(key, 1, 0);
         }
+        self.intake.drain.closed();
     }
 }
 

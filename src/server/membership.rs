@@ -68,6 +68,8 @@ impl PeerData {
         identity: Identity,
     ) -> Option<Peer> {
         let id = presence.id;
+        // Before the client is held: the application answers.
+        let field = self.inner.settings.tracer.field(&identity);
         let held = Held::new(client);
         // Attached first: the client may not learn an id at which it cannot be reached.
         if presence.namespace.is_none() && self.inner.broker.attach(id, Arc::clone(client)).is_err()
@@ -86,6 +88,7 @@ impl PeerData {
         let peer = Peer::known(self, client, presence, identity);
         if accepted {
             client.connected();
+            self.note_connected(client, &peer, field.as_deref());
             self.announce(|| LifecycleEvent::Connected { peer: peer.clone() });
         } else {
             // Nobody has seen the id, and nobody will report it.
@@ -109,13 +112,14 @@ impl PeerData {
         self.check_room_count(id, room, None)?;
         let (joined, delivery) = self.join_room(held.client, id, room, capacity, signal)?;
         if joined.newly {
-            self.announce_joined(held, id, room);
+            self.announce_joined(held, id, room, joined.members.len());
         }
         let peers = joined.members.ids().filter(|other| other != id).collect();
         Ok(Entered { peers, delivery })
     }
 
-    fn announce_joined(&self, held: &Held<'_>, id: &PeerId, room: &RoomId) {
+    fn announce_joined(&self, held: &Held<'_>, id: &PeerId, room: &RoomId, members: usize) {
+        self.note_joined(held.client, id, room, members);
         self.announce(|| LifecycleEvent::Joined {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: room.clone(),
@@ -159,6 +163,7 @@ impl PeerData {
         // Without a member of its own, this node does not know of them any more.
         let elsewhere = self.members_elsewhere(room);
         let (departure, delivery) = self.leave_room(id, room, signal)?;
+        self.note_left(held.client, id, &departure);
         self.announce(|| LifecycleEvent::Left {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: departure.room.clone(),
@@ -191,7 +196,7 @@ impl PeerData {
             let arrival = notice::arrival(id, to);
             let told = self.tell_arrival(held.client, id, to, &joined, &arrival);
             delivery.full.extend(told.full);
-            self.announce_joined(held, id, to);
+            self.announce_joined(held, id, to, joined.members.len());
         }
         Ok((others, delivery))
     }
@@ -271,16 +276,18 @@ impl PeerData {
     }
 
     /// Takes a peer out of all rooms and tells them.
-    fn depart(&self, _held: &Held<'_>, peer: Peer, reason: CloseReason) -> Vec<PeerId> {
+    fn depart(&self, held: &Held<'_>, peer: Peer, reason: CloseReason) -> Vec<PeerId> {
         let id = peer.id();
         let mut slow = Vec::new();
         for departure in self.inner.broker.detach(&id) {
             slow.extend(self.tell_departure(&id, &departure).full);
+            self.note_left(held.client, &id, &departure);
             self.announce(|| LifecycleEvent::Left {
                 peer: peer.clone(),
                 room: departure.room,
             });
         }
+        self.inner.calls.gone(&id);
         self.announce(|| LifecycleEvent::Disconnected { peer, reason });
         slow
     }

@@ -3,6 +3,8 @@
 mod batch;
 mod bounds;
 mod builder;
+#[cfg_attr(not(feature = "metrics"), path = "without_calls.rs")]
+mod calls;
 mod client;
 mod cluster;
 mod connect;
@@ -19,15 +21,19 @@ mod intake;
 mod lifecycle;
 mod membership;
 mod namespace;
+mod observed;
 mod opening;
 mod outlet;
 mod peer;
 mod policy;
 mod polling;
 mod request;
+mod shutdown;
 #[cfg(test)]
 mod simulation;
 mod sweeper;
+#[cfg(feature = "tracing")]
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,14 +57,17 @@ pub use peer::{Peer, Wire};
 pub use policy::{Policy, Relay};
 pub(crate) use polling::PollFuture;
 pub(crate) use request::Task;
+pub(crate) use shutdown::OpenSocket;
 
 use crate::broker::{Broker, Drawn};
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
+use crate::observe::{Metrics, Tracer};
 use crate::session::Session;
 use crate::wire::intent::Paths;
+use calls::Calls;
 use client::{Arrival, Client};
 use cluster::Cluster;
 use custom::CustomHook;
@@ -97,6 +106,8 @@ struct Inner {
     sweeper: Sweeper,
     intake: Arc<Intake>,
     listeners: Listeners,
+    metrics: Metrics,
+    calls: Calls,
     /// Events that nobody asked for.
     ignored: AtomicU64,
     /// None, where this node is all there is.
@@ -113,6 +124,7 @@ struct Settings {
     custom: Option<CustomHook>,
     policies: Policies,
     keep_handshakes: Keep,
+    tracer: Tracer,
     /// `/`, then the others.
     namespaces: Vec<Namespace>,
     dialect: Dialect,
@@ -167,8 +179,11 @@ impl PeerData {
     }
 
     fn among(settings: Settings, cluster: Option<Arc<Cluster>>) -> Self {
+        let metrics = Metrics::register();
         Self {
             inner: Arc::new(Inner {
+                calls: Calls::new(&metrics),
+                metrics,
                 sweeper: Sweeper::new(&settings.limits),
                 intake: Intake::new(&settings.limits),
                 settings,
@@ -195,6 +210,7 @@ impl PeerData {
     fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
         let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
         let session = if echoes { session.bare() } else { session };
+        let session = self.observed(session);
         let due = session.poll_timeout();
         let peer = Client::new(sid, session, arrival);
         if echoes {
@@ -209,6 +225,10 @@ impl PeerData {
         // A ban ends the sessions that it finds; this one may have been on its way.
         if self.inner.intake.is_banned(peer.address, clock::now()) {
             self.close(&peer, CloseReason::Banned);
+        }
+        // So does a shutdown the sessions that it finds.
+        if self.inner.intake.drain.has_begun() {
+            self.close(&peer, CloseReason::ShuttingDown);
         }
         peer
     }

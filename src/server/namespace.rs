@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::client::Client;
 use super::{Hello, Peer, PeerData};
 use crate::error::Code;
+use crate::observe::Said;
 use crate::session::Presence;
 use crate::signal::{Arguments, Signal};
 use crate::wire::envelope::Named;
@@ -124,6 +125,7 @@ impl PeerData {
         ack: Option<&str>,
         attachments: Result<Option<Vec<Bytes>>, TooLarge>,
     ) {
+        self.inner.metrics.event(Said::Application);
         let namespace = self.inner.settings.namespace(sender.namespace.as_deref());
         let Some(hook) = namespace.and_then(|namespace| namespace.on_event.as_ref()) else {
             self.inner.ignored.fetch_add(1, Ordering::Relaxed);
@@ -151,6 +153,7 @@ impl PeerData {
                 },
             ),
             Err((code, message)) => {
+                self.note_refused_event(client, code);
                 peer.send(&notice::error(code, message, None));
                 if let Some(ack) = ack {
                     ack.send(&Arguments::of_json(&notice::ack_error(code, message)));

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::client::Arrival;
 use super::intake::Full;
 use super::polling::Dress;
-use super::{Connection, Handshake, Hello, Keep, PeerData, Task};
+use super::{Connection, Handshake, Hello, Keep, OpenSocket, PeerData, Task, observed};
 use crate::clock;
 use crate::error::{Code, Refused};
 use crate::id::SessionId;
@@ -82,6 +82,7 @@ impl PeerData {
         let settings = &self.inner.settings;
         let address = settings.edge.proxies().client_address(head);
         let turn_away = |why: TurnedAway| {
+            self.note_handshake(observed::outcome(why));
             self.announce_refused_request(head, Some(wire.into()), why);
             door.turn_away(why)
         };
@@ -89,6 +90,7 @@ impl PeerData {
             turn_away(match full {
                 Full::Server => TurnedAway::ServerFull,
                 Full::Address => TurnedAway::AddressFull,
+                Full::Ending => TurnedAway::ShuttingDown,
             })
         })?;
         let handshake = if settings.keep_handshakes == Keep::Never {
@@ -169,6 +171,11 @@ impl SocketTask {
             opening,
             handshake,
         }
+    }
+
+    /// What to keep until the socket has ended, for a shutdown to wait for it.
+    pub(crate) fn hold_open(&self) -> OpenSocket {
+        OpenSocket::of(&self.server)
     }
 
     /// The connection is upgraded. `None`: its session is gone.

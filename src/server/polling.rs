@@ -183,6 +183,7 @@ impl Post {
             outcome = self.act(&body, &mut packets).await;
         }
         let bytes = body.len();
+        self.server.inner.metrics.received(bytes);
         // Its memory need not wait together with the client.
         drop(body);
         match self.charge(packets, bytes) {

@@ -8,6 +8,7 @@ use super::{Connection, PeerData, Post, Wire};
 use crate::clock;
 use crate::error::Refused;
 use crate::id::SessionId;
+use crate::observe::Handshake;
 use crate::session::{self, PollRefused};
 use crate::wire::engine::Revision;
 use crate::wire::intent::{
@@ -50,12 +51,14 @@ impl PeerData {
             return Task::Elsewhere;
         };
         if !settings.edge.admits(door, head) {
+            self.note_handshake(Handshake::ForeignOrigin);
             let why = Refused::forbidden("pages of that origin are not served");
             self.announce_refused_request(head, spoken_at(door), why);
             // What is refused to one page may be another's: a cache must tell them apart.
             return Task::Answer(Reply::from(door.forbidden()).with("vary", "Origin"));
         }
         if self.is_banned(head) {
+            self.note_handshake(Handshake::Banned);
             self.announce_refused_request(head, spoken_at(door), TurnedAway::Banned);
             let reply = Reply::from(door.turn_away(TurnedAway::Banned));
             return Task::Answer(reply.allow_origin(head.header("origin")));
@@ -76,6 +79,9 @@ impl PeerData {
     fn task_at(&self, door: Door, head: &Head<'_>) -> Task {
         let task = match door.read(head, |sid| self.known(sid)) {
             Intent::Answer(reply) => {
+                if reply.status >= 400 {
+                    self.note_handshake(Handshake::Invalid);
+                }
                 return Task::Answer(reply.allow_origin(head.header("origin")));
             }
             Intent::Script => return Task::Answer(self.script(head)),
@@ -174,6 +180,7 @@ impl PeerData {
                     let Err(why) = &arrival.verdict else {
                         return socket(Opening::Json(arrival));
                     };
+                    server.note_handshake(Handshake::Refused);
                     server.announce_stranger(arrival.address, Some(Wire::Json), why.clone());
                     // Only browsers say where a page is from, and their pages learn nothing of
                     // a handshake but that it failed.

@@ -157,6 +157,7 @@ impl PeerData {
         }
         let next = peer.with(|session| {
             session.handle_timeout(now);
+            self.inner.calls.look_at(session.peer(), now);
             session.poll_timeout()
         });
         // An answered ping moves the deadline from the end of the wait to the next ping, which may

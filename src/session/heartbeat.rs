@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
+use crate::observe::Stopwatch;
 
 /// One client's heartbeat: when to act next, and what the act is.
 #[derive(Debug)]
@@ -11,6 +12,7 @@ pub(crate) struct Heartbeat {
     due: Instant,
     /// The server has pinged and waits for the answer.
     pinged: bool,
+    stopwatch: Stopwatch,
 }
 
 /// The side that keeps the beat.
@@ -39,6 +41,7 @@ impl Heartbeat {
             keeper,
             due: now,
             pinged: false,
+            stopwatch: Stopwatch::default(),
         };
         heartbeat.rest(limits, now);
         heartbeat
@@ -51,11 +54,13 @@ impl Heartbeat {
         }
     }
 
-    /// The answer to the server's ping came.
-    pub(crate) fn answered(&mut self, limits: &Limits, now: Instant) {
-        if self.pinged {
-            self.rest(limits, now);
+    /// The answer to the server's ping came; how long it took, if anybody measures.
+    pub(crate) fn answered(&mut self, limits: &Limits, now: Instant) -> Option<Duration> {
+        if !self.pinged {
+            return None;
         }
+        self.rest(limits, now);
+        self.stopwatch.stop(now)
     }
 
     /// Nothing of the client is read for so long: what it owes, it may owe so much longer. Not the
@@ -83,6 +88,7 @@ impl Heartbeat {
             return Beat::Dead;
         }
         self.pinged = true;
+        self.stopwatch.start(now);
         // Counted from when the ping was due, lest a coarse timer makes clients live longer; but if
         // this server stood still they have all the time for an answer.
         let late = now.saturating_duration_since(self.due) > limits.ping_timeout / 4;

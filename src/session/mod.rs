@@ -4,7 +4,8 @@
 mod assembly;
 mod heartbeat;
 mod meter;
-mod outbox;
+mod observed;
+pub(crate) mod outbox;
 mod packets;
 mod presence;
 mod state;
@@ -23,6 +24,7 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::observe::{Observer, Upgrade};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
@@ -127,6 +129,7 @@ pub(crate) struct Session {
     stirred: bool,
     attended: Attended,
     links: u32,
+    observer: Observer,
 }
 
 /// Who sees to what is queued next, so that nobody is woken, and nothing written, for nothing.
@@ -186,6 +189,7 @@ impl Session {
             stirred: false,
             attended: Attended::Nobody,
             links: 1,
+            observer: Observer::default(),
         }
     }
 
@@ -301,6 +305,7 @@ impl Session {
             None => welcome,
             Some(namespace) => socket::in_namespace(&welcome, namespace),
         };
+        self.note_accepted(&presence);
         self.presences.add(presence, identity);
         self.connect_by = None;
         self.push(welcome);
@@ -319,7 +324,9 @@ impl Session {
 
     /// Makes the client that peer no longer; returns who it was, if it was that.
     pub(crate) fn leave(&mut self, presence: &Presence) -> Option<Identity> {
-        self.presences.remove(presence)
+        let left = self.presences.remove(presence);
+        self.note_left(presence, left.is_some());
+        left
     }
 
     /// Tells the client that there is no such namespace.
@@ -344,6 +351,7 @@ impl Session {
             return;
         }
         let pushed = self.outbox.push(packet, self.limits.max_outbox);
+        self.observer.metrics.waiting(self.outbox.cost());
         self.stirred = true;
         if pushed.is_err() {
             self.close(CloseReason::SlowConsumer);
@@ -379,7 +387,9 @@ impl Session {
             Wire::Json => View::Json,
         };
         self.outbox
-            .push_signal(signal, view, self.limits.max_outbox)
+            .push_signal(signal, view, self.limits.max_outbox)?;
+        self.note_queued();
+        Ok(())
     }
 
     /// Whoever must be woken for what was queued; nobody, if the carrier looks again by itself.
@@ -412,6 +422,7 @@ impl Session {
             return;
         }
         self.assembly = None;
+        self.note_no_upgrade(Upgrade::Abandoned);
         match reason {
             CloseReason::ClientClosed
             | CloseReason::TransportLost
@@ -457,8 +468,10 @@ impl Session {
                 reason, reported, ..
             } if !*reported => {
                 *reported = true;
+                let reason = *reason;
+                self.note_ended(reason);
                 Some(Ending {
-                    reason: *reason,
+                    reason,
                     peers: self.presences.take(),
                 })
             }
@@ -483,6 +496,7 @@ impl Session {
             return;
         }
         if self.state.upgrade_by().is_some_and(|by| by <= now) {
+            self.note_no_upgrade(Upgrade::TimedOut);
             self.state.drop_probe();
             self.stirred = true;
         }
@@ -567,7 +581,8 @@ impl Session {
     /// Any websocket frame of a plain JSON client shows that it lives.
     pub(crate) fn handle_frame(&mut self, link: Link, now: Instant) {
         if self.wire == Wire::Json && self.state.carries(link) {
-            self.heartbeat.answered(&self.limits, now);
+            let took = self.heartbeat.answered(&self.limits, now);
+            self.observer.metrics.heartbeat(took);
         }
     }
 }

@@ -42,7 +42,10 @@ impl Session {
             Packet::Ping(_) if client_pings => self.push(engine::PONG),
             // Each revision has one direction; a ping in the other is an error there.
             Packet::Ping(_) | Packet::Open => return Err(Malformed),
-            Packet::Pong(_) => self.heartbeat.answered(&self.limits, now),
+            Packet::Pong(_) => {
+                let took = self.heartbeat.answered(&self.limits, now);
+                self.observer.metrics.heartbeat(took);
+            }
             Packet::Upgrade | Packet::Noop => {}
         }
         Ok(None)

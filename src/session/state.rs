@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::{Attended, Session, Wire};
 use crate::ending::CloseReason;
+use crate::observe::Upgrade;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::payload::{self, Encoded};
 use crate::wire::segments::Segments;
@@ -120,6 +121,11 @@ impl State {
             Self::Socket(_) => Some(Transport::Websocket),
             Self::Closed { .. } => None,
         }
+    }
+
+    /// Whether a websocket carries the session, or carried it to its end.
+    pub(super) fn is_on_socket(&self) -> bool {
+        matches!(self, Self::Socket(_) | Self::Closed { last: Some(_), .. })
     }
 
     fn probe(&mut self, link: Link) -> Option<&mut Probe> {
@@ -239,7 +245,9 @@ impl Session {
             Wire::Engine(revision) => revision,
             Wire::Json => Revision::V4,
         };
-        PollAnswer(payload::encode(revision, packets, base64 || self.base64))
+        let encoded = payload::encode(revision, packets, base64 || self.base64);
+        self.observer.metrics.sent(encoded.body.len());
+        PollAnswer(encoded)
     }
 
     /// The client cut a GET before it was answered.
@@ -293,16 +301,21 @@ impl Session {
             "5" => {
                 // Whatever waits goes on where it stopped, over the websocket.
                 self.base64 |= probe.base64;
+                self.note_upgraded();
                 self.state = State::Socket(link);
                 self.heartbeat.heard(&self.limits, now);
             }
-            _ => self.state.drop_probe(),
+            _ => {
+                self.note_no_upgrade(Upgrade::Abandoned);
+                self.state.drop_probe();
+            }
         }
         self.stirred = true;
     }
 
     pub(super) fn reject_probe(&mut self, link: Link) {
         if self.state.probe(link).is_some() {
+            self.note_no_upgrade(Upgrade::Abandoned);
             self.state.drop_probe();
             // Whoever rejects it is its task; a waker left here would keep that in memory.
             self.probe = None;
@@ -380,6 +393,7 @@ impl Session {
             State::Closed { reason, last, .. } if last == Some(link) => Some(reason),
             _ => return Transmit::Close(None),
         };
+        let before = out.bytes();
         while out.bytes() < budget {
             let Some(packet) = self.outbox.pop() else {
                 break;
@@ -389,6 +403,7 @@ impl Session {
         if std::mem::take(&mut self.ping_due) {
             out.push_ping();
         }
+        self.observer.metrics.sent(out.bytes() - before);
         if out.bytes() == 0 && self.attended == Attended::Sender {
             // Whoever promised to come finds that all is done.
             self.attended = Attended::Nobody;

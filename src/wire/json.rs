@@ -35,11 +35,20 @@ pub(crate) enum Step<'a> {
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Where the block begins that was last looked at for what strings cannot have as it is.
+    block: usize,
+    /// One bit for each such byte of that block, the first byte's the lowest.
+    specials: u64,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            at: 0,
+            block: usize::MAX,
+            specials: 0,
+        }
     }
 
     /// The byte that is read next.
@@ -87,10 +96,52 @@ impl<'a> Reader<'a> {
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Fault> {
         self.expect(b'"')?;
         let start = self.at;
-        let (end, escaped) = string_end(self.text.as_bytes(), start).ok_or(Fault::Syntax)?;
-        let raw = self.text.get(start..end).ok_or(Fault::Syntax)?;
-        self.at = end + 1;
+        let escaped = self.string_end()?;
+        let raw = self.text.get(start..self.at - 1).ok_or(Fault::Syntax)?;
         Ok(Text { raw, escaped })
+    }
+
+    /// Takes the rest of a string whose first quote is taken. Whether there are escapes in it.
+    fn string_end(&mut self) -> Result<bool, Fault> {
+        let bytes = self.text.as_bytes();
+        let mut escaped = false;
+        let mut at = self.at;
+        loop {
+            let block = at - at % BLOCK;
+            let mut ahead = self.specials(block).ok_or(Fault::Syntax)? >> (at % BLOCK);
+            while ahead != 0 {
+                let plain = ahead.trailing_zeros();
+                at += plain as usize;
+                let escape = match bytes.get(at..).unwrap_or_default() {
+                    [b'"', ..] => {
+                        self.at = at + 1;
+                        return Ok(escaped);
+                    }
+                    [b'\\', b'u', a, b, c, d, ..]
+                        if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) =>
+                    {
+                        6
+                    }
+                    [b'\\', kind, ..] if SIMPLE_ESCAPES[usize::from(*kind)] => 2,
+                    _ => return Err(Fault::Syntax),
+                };
+                escaped = true;
+                at += escape as usize;
+                ahead = ahead.unbounded_shr(plain + escape);
+            }
+            at = at.max(block + BLOCK);
+        }
+    }
+
+    /// One bit for each byte of that block that ends a string, begins an escape, or must not be in a
+    /// string. A block is looked at once, however many strings there are in it.
+    #[inline]
+    fn specials(&mut self, block: usize) -> Option<u64> {
+        if block != self.block {
+            self.specials = specials_of(self.text.as_bytes().get(block..)?);
+            self.block = block;
+        }
+        Some(self.specials)
     }
 
     /// Takes an object. `read` is given each name and must take the value.
@@ -133,8 +184,8 @@ impl<'a> Reader<'a> {
         loop {
             match self.peek() {
                 Some(b'"') => {
-                    let end = string_end(self.text.as_bytes(), self.at + 1);
-                    self.at = end.ok_or(Fault::Syntax)?.0 + 1;
+                    self.at += 1;
+                    self.string_end()?;
                 }
                 Some(open @ (b'{' | b'[')) => {
                     if depth == levels.min(MAX_DEPTH) {
@@ -238,56 +289,39 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the string ends whose first byte is at `at`, and whether there are escapes in it.
-fn string_end(bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
-    let mut escaped = false;
-    loop {
-        let rest = bytes.get(at..)?;
-        let mut found = if let Some(chunk) = rest.first_chunk() {
-            specials(chunk)
-        } else {
-            // Behind the end stands what must not be in a string.
-            let mut chunk = [0; LANES];
-            let here = chunk.iter_mut().zip(rest);
-            here.for_each(|(to, from)| *to = *from);
-            specials(&chunk)
-        };
-        let mut next = LANES;
-        while found != 0 {
-            let nth = found.trailing_zeros() as usize;
-            match rest.get(nth..)? {
-                [b'"', ..] => return Some((at + nth, escaped)),
-                [
-                    b'\\',
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                    ..,
-                ] => next = nth + 2,
-                [b'\\', b'u', digits @ ..]
-                    if digits.first_chunk::<4>()?.iter().all(u8::is_ascii_hexdigit) =>
-                {
-                    next = nth + 6;
-                }
-                _ => return None,
-            }
-            escaped = true;
-            if next >= LANES {
-                break;
-            }
-            found &= u32::MAX << next;
-            next = LANES;
-        }
-        at += next;
-    }
+/// As many bytes as a number has bits.
+const BLOCK: usize = 64;
+
+/// One bit for each special byte of the block that begins here. What stands behind the end of the
+/// text must not be in a string.
+fn specials_of(bytes: &[u8]) -> u64 {
+    let mut padded = [0; BLOCK];
+    let block = bytes.first_chunk().unwrap_or_else(|| {
+        let here = padded.iter_mut().zip(bytes);
+        here.for_each(|(to, from)| *to = *from);
+        &padded
+    });
+    let (lanes, _) = block.as_chunks();
+    let lanes = lanes.iter().enumerate();
+    lanes.fold(0, |all, (nth, lanes)| {
+        all | u64::from(specials_of_lanes(lanes)) << (16 * nth)
+    })
 }
 
-/// How many bytes are looked at together: most strings of an event are not longer.
-const LANES: usize = 16;
+/// Which bytes are one escape together with the backslash before them. A table, since what a
+/// description escapes is hard to foresee, for processors too.
+const SIMPLE_ESCAPES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut kinds: &[u8] = b"\"\\/bfnrt";
+    while let [kind, rest @ ..] = kinds {
+        table[*kind as usize] = true;
+        kinds = rest;
+    }
+    table
+};
 
-/// One bit for each byte that ends a string, begins an escape, or must not be in a string; the first
-/// byte's is the lowest.
-#[inline]
-fn specials(chunk: &[u8; LANES]) -> u32 {
-    let bytes = u8x16::new(*chunk);
+fn specials_of_lanes(lanes: &[u8; 16]) -> u32 {
+    let bytes = u8x16::new(*lanes);
     let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
     let quote = bytes.simd_eq(u8x16::splat(b'"'));
     let backslash = bytes.simd_eq(u8x16::splat(b'\\'));

@@ -53,6 +53,8 @@ pub(crate) enum TurnedAway {
     Banned,
     /// More headers than are kept for the application.
     HandshakeTooLarge,
+    /// The server is about to end.
+    ShuttingDown,
 }
 
 /// Seconds after which it is worth trying again: time for some others to go, and far less than a
@@ -62,7 +64,7 @@ const RETRY_AFTER: &str = "10";
 impl TurnedAway {
     const fn status(self) -> u16 {
         match self {
-            Self::ServerFull => 503,
+            Self::ServerFull | Self::ShuttingDown => 503,
             Self::AddressFull => 429,
             Self::Banned => 403,
             Self::HandshakeTooLarge => 431,
@@ -83,12 +85,15 @@ impl TurnedAway {
             Self::AddressFull => "There are too many clients at that address",
             Self::Banned => "Forbidden",
             Self::HandshakeTooLarge => "The query and the headers are too long",
+            Self::ShuttingDown => "The server is shutting down",
         }
     }
 
     fn retried(self, reply: Reply) -> Reply {
         match self {
-            Self::ServerFull | Self::AddressFull => reply.with("retry-after", RETRY_AFTER),
+            Self::ServerFull | Self::AddressFull | Self::ShuttingDown => {
+                reply.with("retry-after", RETRY_AFTER)
+            }
             Self::Banned | Self::HandshakeTooLarge => reply,
         }
     }
@@ -98,7 +103,7 @@ impl TurnedAway {
 impl From<TurnedAway> for Refused {
     fn from(why: TurnedAway) -> Self {
         let code = match why {
-            TurnedAway::ServerFull => Code::Busy,
+            TurnedAway::ServerFull | TurnedAway::ShuttingDown => Code::Busy,
             TurnedAway::AddressFull => Code::RateLimited,
             TurnedAway::Banned => return Self::forbidden("the address is banned"),
             TurnedAway::HandshakeTooLarge => Code::TooLarge,

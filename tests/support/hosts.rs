@@ -66,8 +66,8 @@ impl Host {
         Site { address, server }
     }
 
-    /// A server that has been built already, at the default paths.
-    pub(crate) async fn host(self, server: PeerData) -> Site {
+    /// A server that was built elsewhere, with paths as by default.
+    pub(crate) async fn start_built(self, server: PeerData) -> Site {
         let address = self.mount(server.clone(), "/socket.io", "/peer-data").await;
         Site { address, server }
     }

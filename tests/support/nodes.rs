@@ -18,7 +18,7 @@ impl Node {
     }
 
     pub(crate) async fn of(server: PeerData) -> Self {
-        let site = Host::Axum.host(server.clone()).await;
+        let site = Host::Axum.start_built(server.clone()).await;
         let id = server.cluster_status().expect("a cluster").node;
         Self { server, site, id }
     }

@@ -48,10 +48,20 @@ impl Program {
     }
 
     /// Asks it to end, as service managers do, and asserts that it does so in peace.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        self.terminate().await;
+        self.ended().await;
+    }
+
+    /// Asks it to end, as service managers do.
+    pub(crate) async fn terminate(&self) {
         let id = self.child.id().expect("a running program").to_string();
         let kill = Command::new("kill").arg(id).status().await;
         assert!(kill.expect("kill").success());
+    }
+
+    /// Asserts that it ends in peace.
+    pub(crate) async fn ended(mut self) {
         let status = within("its end", self.child.wait()).await;
         assert!(status.expect("a status").success());
     }

@@ -187,22 +187,18 @@ impl World {
             return true;
         }
         let mut effects = Vec::new();
-        match &mut self.rosters[to] {
-            Some(roster) => roster.handle(node(from), said, self.now, &mut effects),
-            None => {
-                let About::Ask { asks, .. } = said else {
-                    return true;
-                };
-                let position = self.stamps[to].next();
-                let said = About::Roster {
-                    position,
-                    members: Vec::new(),
-                    asks: 0,
-                    answers: asks,
-                    silent: false,
-                };
-                effects.push(Effect::Tell(node(from), said));
-            }
+        if let Some(roster) = &mut self.rosters[to] {
+            roster.handle(node(from), said, self.now, &mut effects);
+        } else if let About::Ask { asks, .. } = said {
+            let position = self.stamps[to].next();
+            let said = About::Roster {
+                position,
+                members: Vec::new(),
+                asks: 0,
+                answers: asks,
+                silent: false,
+            };
+            effects.push(Effect::Tell(node(from), said));
         }
         self.carry_out(to, effects);
         true

@@ -3,26 +3,56 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cluster::ClusterError;
+use crate::observe::{BusMetrics, Parcels};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
-    pub(super) published: AtomicU64,
-    pub(super) received: AtomicU64,
-    pub(super) unreadable: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) lost: AtomicU64,
+    published: AtomicU64,
+    refused: AtomicU64,
+    received: AtomicU64,
+    unreadable: AtomicU64,
+    lost: AtomicU64,
+    pub(super) metrics: BusMetrics,
 }
 
 impl Counters {
-    pub(super) fn published(&self, outcome: &Result<(), ClusterError>) {
-        let counter = match outcome {
-            Ok(()) => &self.published,
-            Err(_) => &self.refused,
-        };
-        add(counter, 1);
+    pub(super) fn new() -> Self {
+        Self {
+            published: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            metrics: BusMetrics::register(),
+        }
     }
-}
 
-pub(super) fn add(counter: &AtomicU64, count: u64) {
-    counter.fetch_add(count, Ordering::Relaxed);
+    pub(super) fn published(&self, outcome: &Result<(), ClusterError>) {
+        let what = match outcome {
+            Ok(()) => Parcels::Published,
+            Err(_) => Parcels::Refused,
+        };
+        self.add(what, 1);
+    }
+
+    pub(super) fn add(&self, what: Parcels, count: u64) {
+        if count > 0 {
+            self.of(what).fetch_add(count, Ordering::Relaxed);
+            self.metrics.parcels(what, count);
+        }
+    }
+
+    pub(super) fn read(&self, what: Parcels) -> u64 {
+        self.of(what).load(Ordering::Relaxed)
+    }
+
+    fn of(&self, what: Parcels) -> &AtomicU64 {
+        match what {
+            Parcels::Published => &self.published,
+            Parcels::Refused => &self.refused,
+            Parcels::Received => &self.received,
+            Parcels::Unreadable => &self.unreadable,
+            Parcels::Lost => &self.lost,
+        }
+    }
 }

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::counters::add;
 use super::requests::Answer;
 use super::{Cluster, PeerData};
 use crate::broker::Mailbox;
 use crate::cluster::{About, Acquaintance, Item, Parcel, Target};
 use crate::error::Code;
 use crate::id::{NodeId, RoomId};
+use crate::observe::{self, Parcels};
 use crate::server::batch::Batch;
 use crate::server::dispatch::NO_SUCH_PEER;
 use crate::sync::lock;
@@ -30,15 +30,19 @@ impl PeerData {
             };
             match item {
                 Item::Parcel(parcel) => {
-                    add(&cluster.counters.received, 1);
+                    cluster.counters.add(Parcels::Received, 1);
                     self.read_parcel(cluster, parcel, now);
                 }
                 Item::Connected => {
                     lock(&cluster.nodes).connected(now);
+                    cluster.counters.metrics.connected(true);
+                    observe::bus_connected();
                     cluster.beat(Target::All, true);
                 }
                 Item::Lost => {
                     lock(&cluster.nodes).lost();
+                    cluster.counters.metrics.connected(false);
+                    observe::bus_lost();
                     for room in cluster.watched() {
                         self.with_roster(cluster, &room, |roster, _| roster.lost());
                     }
@@ -59,11 +63,12 @@ impl PeerData {
 
     fn read_parcel(&self, cluster: &Cluster, bytes: Bytes, now: Instant) {
         let Ok((from, parcel)) = Parcel::decode(bytes) else {
-            return add(&cluster.counters.unreadable, 1);
+            return cluster.counters.add(Parcels::Unreadable, 1);
         };
         if from == cluster.node {
-            if matches!(parcel, Parcel::Beat { run, .. } if run != cluster.run) {
-                cluster.conflict.store(true, Ordering::Relaxed);
+            let is_other = matches!(parcel, Parcel::Beat { run, .. } if run != cluster.run);
+            if is_other && !cluster.conflict.swap(true, Ordering::Relaxed) {
+                observe::node_conflict();
             }
             return;
         }
@@ -82,7 +87,7 @@ impl PeerData {
             } => {
                 let piece = (index, is_last, &bytes);
                 let (whole, lost) = lock(&cluster.pieces).add(from, of, piece, now);
-                add(&cluster.counters.lost, lost.into());
+                cluster.counters.add(Parcels::Lost, lost.into());
                 let Some(whole) = whole else { return };
                 match Parcel::decode(whole) {
                     // A node speaks for itself, and does not cut pieces into pieces.
@@ -91,7 +96,7 @@ impl PeerData {
                     {
                         parcel
                     }
-                    _ => return add(&cluster.counters.unreadable, 1),
+                    _ => return cluster.counters.add(Parcels::Unreadable, 1),
                 }
             }
             parcel => parcel,
@@ -207,14 +212,16 @@ impl PeerData {
             return;
         }
         let _batch = Batch::open();
-        let (beats, dead, connected) = {
+        let (beats, dead, connected, others) = {
             let mut nodes = lock(&cluster.nodes);
             (
                 nodes.is_beat_due(now),
                 nodes.take_dead(now),
                 nodes.is_connected(),
+                nodes.count(),
             )
         };
+        cluster.counters.metrics.nodes(others);
         if beats {
             cluster.beat(Target::All, false);
         }
@@ -222,7 +229,7 @@ impl PeerData {
             self.node_gone(cluster, node);
         }
         let unfinished = lock(&cluster.pieces).expire(now);
-        add(&cluster.counters.lost, unfinished as u64);
+        cluster.counters.add(Parcels::Lost, unfinished as u64);
         lock(&cluster.requests).expire(now);
         let waiting = lock(&cluster.agenda).take_waiting();
         for room in waiting {

@@ -8,6 +8,7 @@ mod agenda;
 mod counters;
 mod forward;
 mod inbound;
+mod news;
 mod outreach;
 mod requests;
 mod rooms;
@@ -108,7 +109,7 @@ impl Cluster {
             requests: Mutex::default(),
             serving: Mutex::default(),
             searches: Mutex::default(),
-            counters: Counters::default(),
+            counters: Counters::new(),
             overloaded: Mutex::default(),
             conflict: AtomicBool::new(false),
             broken: Mutex::default(),

@@ -6,6 +6,7 @@ use super::PeerData;
 use crate::clock;
 use crate::cluster::ClusterError;
 use crate::id::NodeId;
+use crate::observe::Parcels;
 use crate::sync::lock;
 
 /// How a node stands among others at one moment. Counters run from its start.
@@ -72,17 +73,16 @@ impl PeerData {
             (nodes.is_connected(), nodes.count())
         };
         let counters = &cluster.counters;
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Some(ClusterStatus {
             node: cluster.node,
             connected: connected && !cluster.stopped.load(Ordering::Acquire),
             others,
             rooms: cluster.rooms.len(),
-            published: read(&counters.published),
-            received: read(&counters.received),
-            unreadable: read(&counters.unreadable),
-            refused: read(&counters.refused),
-            lost: read(&counters.lost),
+            published: counters.read(Parcels::Published),
+            received: counters.read(Parcels::Received),
+            unreadable: counters.read(Parcels::Unreadable),
+            refused: counters.read(Parcels::Refused),
+            lost: counters.read(Parcels::Lost),
             overloaded: lock(&cluster.overloaded).is_some_and(|until| clock::now() < until),
             conflict: cluster.conflict.load(Ordering::Relaxed),
             broken: lock(&cluster.broken).clone(),

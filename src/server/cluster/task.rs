@@ -13,6 +13,7 @@ use super::{Cluster, PeerData};
 use crate::clock;
 use crate::cluster::{Inbound, Parcel, Target};
 use crate::error::Error;
+use crate::observe;
 use crate::server::Inner;
 use crate::sync::lock;
 
@@ -34,6 +35,7 @@ impl PeerData {
 
 async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
     if let Err(error) = cluster.adapter.start(cluster.node, inbound).await {
+        observe::bus_broken(&error.to_string());
         *lock(&cluster.broken) = Some(error);
         return;
     }
@@ -73,6 +75,7 @@ impl Cluster {
         let _ = self.publish(Target::All, &Parcel::Goodbye);
         self.stopped.store(true, Ordering::Release);
         lock(&self.nodes).lost();
+        self.counters.metrics.connected(false);
         lock(&self.requests).give_up();
         self.adapter.stop().await;
     }

@@ -44,7 +44,7 @@ impl PeerData {
             server.settled(&room).await;
             server.add_elsewhere(&room, &mut done);
             if client.is_connected(&Presence::main(own)) {
-                Self::answer(&client, &own, Some(&ack), &Ok(done));
+                server.answer(&client, &own, Some(&ack), &Ok(done));
             }
         }))
     }
@@ -100,7 +100,7 @@ impl PeerData {
                     message: Cow::Borrowed(message),
                     room: Some(Cow::Borrowed(room.as_str())),
                 });
-            Self::answer(&client, &own, ack.as_deref(), &outcome);
+            server.answer(&client, &own, ack.as_deref(), &outcome);
         })))
     }
 

@@ -6,6 +6,8 @@
 //! somebody has woken it, so a forgotten wake-up shows as a loss. In the end nothing is left.
 
 mod dice;
+#[cfg(feature = "metrics")]
+mod figures;
 mod guest;
 mod nodes;
 mod record;
@@ -42,6 +44,8 @@ struct World<'a> {
     guests: Vec<Guest>,
     past: Vec<Guest>,
     clients: BTreeMap<String, Weak<Client>>,
+    #[cfg(feature = "metrics")]
+    figures: metrics_exporter_prometheus::PrometheusHandle,
     /// Sessions are opened where there is a runtime; its timer is not used.
     _runtime: EnterGuard<'a>,
 }
@@ -52,7 +56,7 @@ impl<'a> World<'a> {
         let record = Record::default();
         let book = record.clone();
         let seconds = Duration::from_secs;
-        let server = PeerData::builder()
+        let builder = PeerData::builder()
             .ping_interval(seconds(10))
             .ping_timeout(seconds(5))
             .upgrade_timeout(seconds(5))
@@ -63,9 +67,12 @@ impl<'a> World<'a> {
             .relay(move |_, event| {
                 book.relay(event);
                 Verdict::Relay
-            })
-            .build()
-            .unwrap();
+            });
+        let build = || builder.build().unwrap();
+        #[cfg(feature = "metrics")]
+        let (server, figures) = figures::recorded(build);
+        #[cfg(not(feature = "metrics"))]
+        let server = build();
         record.listen(server.lifecycle());
         Self {
             server,
@@ -75,6 +82,8 @@ impl<'a> World<'a> {
             guests: Vec::new(),
             past: Vec::new(),
             clients: BTreeMap::new(),
+            #[cfg(feature = "metrics")]
+            figures,
             _runtime: runtime,
         }
     }
@@ -223,6 +232,11 @@ impl<'a> World<'a> {
             "nobody is waited for"
         );
         assert!(self.record.is_over(), "every departure is told");
+        #[cfg(feature = "metrics")]
+        {
+            figures::are_at_rest(&self.figures);
+            assert!(inner.calls.is_idle(), "no call is under way");
+        }
         for client in self.clients.values() {
             assert_eq!(client.strong_count(), 0, "no client is kept");
         }

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { kind } from "../support/clients.mjs";
+import { KINDS, kind } from "../support/clients.mjs";
 import { request } from "../support/http.mjs";
+import { within } from "../support/inbox.mjs";
 import { RawJsonPeer } from "../support/raw.mjs";
 import { run, startServer } from "../support/server.mjs";
 
@@ -19,12 +20,13 @@ describe("the program", () => {
   it("lists every variable with --help", async () => {
     const { code, stdout } = await run("standalone", { args: ["--help"] });
     assert.equal(code, 0);
-    for (const name of ["HOST", "PORT", ...MILLISECONDS, ...BYTES, ...PATHS, ...SWITCHES]) {
+    for (const name of ["HOST", "PORT", "GRACE_MS", ...MILLISECONDS, ...BYTES, ...PATHS, ...SWITCHES]) {
       assert.match(stdout, new RegExp(`\\b${name}\\b`));
     }
   });
 
   const wrong = [
+    ...["x", "-1", "1.5"].map((value) => ["GRACE_MS", value]),
     ...["PORT"].flatMap((name) => ["x", "-1", "65536", "80.5"].map((value) => [name, value])),
     ...[...MILLISECONDS, ...BYTES].flatMap((name) => ["x", "-1", "1.5", "99999999999999999999999"].map((value) => [name, value])),
     ["PEER_DATA_PING_INTERVAL_MS", "0"],
@@ -69,6 +71,40 @@ describe("the program", () => {
     }
     assert.equal(await server.stop("SIGTERM"), 0);
     for (const peer of peers) peer.close();
+  });
+
+  it("says goodbye on SIGTERM so that every client comes back to the next server", async (t) => {
+    const server = await start();
+    const { port } = server;
+    const peers = [];
+    for (const each of KINDS) {
+      const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100 };
+      const peer = await each.open(server.url, { options });
+      // By itself, lest the departures of others keep it from polling.
+      await peer.connect(each.name);
+      peers.push(peer);
+    }
+    const comeback = (peer) => new Promise((resolve) => peer.socket.on("connect", resolve));
+    const comebacks = peers.filter((peer) => peer.name !== "plain JSON").map(comeback);
+    assert.equal(await server.stop("SIGTERM"), 0);
+    for (const peer of peers) {
+      // A Socket.IO client that is told "io server disconnect" stays away.
+      const why = peer.name === "plain JSON" ? 1001 : "transport close";
+      assert.equal(await within(peer.closed, `${peer.name}: goodbye`), why, peer.name);
+    }
+    await start({ t, port });
+    await within(Promise.all(comebacks), "all to come back");
+    for (const peer of peers) peer.close();
+  });
+
+  it("tells machines how it is", async (t) => {
+    const server = await start({ t });
+    assert.deepEqual(await request(server, "/healthz").then(({ status, body }) => [status, body]), [200, "alive\n"]);
+    assert.deepEqual(await request(server, "/readyz").then(({ status, body }) => [status, body]), [200, "ready\n"]);
+    const peer = await kind("socket.io-client 2.5 polling").open(server.url);
+    const { body } = await request(server, "/metrics");
+    assert.match(body, /^peer_data_peers\{wire="socket_io_2",transport="polling"\} 1$/m);
+    peer.close();
   });
 });
 

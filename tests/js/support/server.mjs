@@ -40,11 +40,11 @@ export async function run(name, { args = [], env = {} } = {}) {
 /**
  * Starts an example and waits until it accepts connections.
  *
- * `env` adds variables. The server ends with the test `t` that started it, if one is given.
+ * `env` adds variables; `port` takes a certain one. The server ends with the test `t` that started it, if one is given.
  */
-export async function startServer({ t, env = {}, name = DOOR } = {}) {
+export async function startServer({ t, env = {}, name = DOOR, port } = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const server = new Server(name, await freePort(), env);
+    const server = new Server(name, port ?? (await freePort()), env);
     if (await server.accepts()) {
       t?.after(() => server.stop());
       return server;

@@ -1,0 +1,201 @@
+//! What one run is to be.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Failure;
+
+pub(crate) const HELP: &str = "\
+load WORKLOAD --wire WIRE (--start PROGRAM | --url URL [--server-pid PID]) [--OPTION VALUE]...
+load table FILE...
+
+workloads:
+  relay    pairs that answer each CANDIDATE with one   --pairs 50 --window 1 --secs 5 --warmup 1
+  fanout   one of a room sends to all the others       --peers 100 --window 2 --secs 5 --warmup 1
+  call     rooms in which everybody calls everybody    --rooms 500 --peers 4
+  idle     connections that do nothing                 --conns 1000 --hold 3 --talk no
+wires:
+  eio3, eio4          Socket.IO over websocket, revisions 3 and 4 of Engine.IO
+  polling3, polling4  the same, on sessions that stay on long-polling
+  json                plain JSON
+options:
+  --start PROGRAM     a server to start on a free port; it says its URL on its first line
+  --url URL           a server that runs, http or https
+  --server-pid PID    its process, to count CPU and memory of
+  --path PATH         where signaling is mounted [/socket.io/ or /peer-data]
+  --ca FILE           a PEM file: the certificate to trust, instead of the own one
+  --label NAME        what to call the server in the results [the program, or the URL]
+  --at-once N         connections being set up at a time [64]
+  --hold SECONDS      how long idle connections are held before they are looked at
+  --talk yes          two by two, idle connections negotiate first
+  --pause yes         before they leave, say `held` and wait for the end of standard input";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workload {
+    Relay,
+    Fanout,
+    Call,
+    Idle,
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "relay" => Ok(Self::Relay),
+            "fanout" => Ok(Self::Fanout),
+            "call" => Ok(Self::Call),
+            "idle" => Ok(Self::Idle),
+            _ => Err(format!("no workload {name}; see --help")),
+        }
+    }
+}
+
+/// How clients are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Socket(Revision),
+    Polling(Revision),
+    Json,
+}
+
+/// The two generations of Engine.IO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revision {
+    V3,
+    V4,
+}
+
+impl FromStr for Wire {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "eio3" => Ok(Self::Socket(Revision::V3)),
+            "eio4" => Ok(Self::Socket(Revision::V4)),
+            "polling3" => Ok(Self::Polling(Revision::V3)),
+            "polling4" => Ok(Self::Polling(Revision::V4)),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("no wire {name}; see --help")),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) workload: Workload,
+    pub(crate) wire: Wire,
+    /// The names of both, for the report.
+    pub(crate) names: (String, String),
+    pub(crate) start: Option<PathBuf>,
+    pub(crate) url: Option<String>,
+    pub(crate) server_pid: Option<u32>,
+    pub(crate) path: Option<String>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) label: Option<String>,
+    pub(crate) at_once: usize,
+    pub(crate) pairs: usize,
+    pub(crate) peers: usize,
+    pub(crate) rooms: usize,
+    pub(crate) conns: usize,
+    pub(crate) window: usize,
+    pub(crate) length: Duration,
+    pub(crate) warmup: Duration,
+    pub(crate) hold: Duration,
+    pub(crate) talk: bool,
+    pub(crate) pause: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self, Failure> {
+        let (workload, mut rest) = arguments.split_first().ok_or(HELP)?;
+        let kind: Workload = workload.parse()?;
+        let seconds = Duration::from_secs;
+        let mut options = Self {
+            workload: kind,
+            wire: Wire::Json,
+            names: (workload.clone(), "json".to_owned()),
+            start: None,
+            url: None,
+            server_pid: None,
+            path: None,
+            ca: None,
+            label: None,
+            at_once: 64,
+            pairs: 50,
+            peers: if kind == Workload::Call { 4 } else { 100 },
+            rooms: 500,
+            conns: 1_000,
+            window: if kind == Workload::Fanout { 2 } else { 1 },
+            length: seconds(5),
+            warmup: seconds(1),
+            hold: seconds(3),
+            talk: false,
+            pause: false,
+        };
+        while let [name, value, after @ ..] = rest {
+            options.set(name, value)?;
+            rest = after;
+        }
+        match rest {
+            [] if options.start.is_some() != options.url.is_some() => Ok(options),
+            [] => Err("either --start or --url; see --help".into()),
+            [name, ..] => Err(format!("{name}: no value; see --help").into()),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        let wrong = |error: &dyn std::fmt::Display| format!("{name} {value}: {error}");
+        let count = || match value.parse() {
+            Ok(0) => Err(wrong(&"at least 1")),
+            Ok(count) => Ok(count),
+            Err(error) => Err(wrong(&error)),
+        };
+        let duration = || {
+            let seconds = value.parse().map_err(|error| wrong(&error))?;
+            Duration::try_from_secs_f64(seconds).map_err(|error| wrong(&error))
+        };
+        let yes = || match value {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(wrong(&"yes or no")),
+        };
+        match name {
+            "--wire" => {
+                self.wire = value.parse()?;
+                value.clone_into(&mut self.names.1);
+            }
+            "--start" => self.start = Some(value.into()),
+            "--url" => self.url = Some(value.to_owned()),
+            "--server-pid" => {
+                self.server_pid = Some(value.parse().map_err(|error| wrong(&error))?);
+            }
+            "--path" => self.path = Some(value.to_owned()),
+            "--ca" => self.ca = Some(value.into()),
+            "--label" => self.label = Some(value.to_owned()),
+            "--at-once" => self.at_once = count()?,
+            "--pairs" => self.pairs = count()?,
+            "--peers" => self.peers = count()?,
+            "--rooms" => self.rooms = count()?,
+            "--conns" => self.conns = count()?,
+            "--window" => self.window = count()?,
+            "--secs" => self.length = duration()?,
+            "--warmup" => self.warmup = duration()?,
+            "--hold" => self.hold = duration()?,
+            "--talk" => self.talk = yes()?,
+            "--pause" => self.pause = yes()?,
+            _ => return Err(format!("no option {name}; see --help").into()),
+        }
+        Ok(())
+    }
+
+    /// What the server is called in the results.
+    pub(crate) fn label(&self) -> String {
+        let program = self.start.as_ref().and_then(|path| path.file_name());
+        let program = program.map(|name| name.to_string_lossy().into_owned());
+        let given = self.label.clone();
+        given.or(program).or(self.url.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,126 @@
+//! The figures of one run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::Failure;
+use crate::crowd::Crowd;
+use crate::ledger::Faults;
+use crate::options::{Options, Workload};
+use crate::process::{Process, Usage};
+use crate::server::Server;
+
+/// The beginning of what is measured.
+pub(crate) struct Watch {
+    began: Instant,
+    server: Option<(Process, Usage)>,
+    own: Usage,
+    delivered: u64,
+}
+
+impl Watch {
+    pub(crate) fn start(server: &Server, crowd: Option<&Crowd>) -> Result<Self, Failure> {
+        let process = server.process;
+        let usage = process.map(Process::usage).transpose()?;
+        Ok(Self {
+            delivered: crowd.map_or(0, |crowd| crowd.ledger.borrow().delivered),
+            own: Process::own().usage()?,
+            server: process.zip(usage),
+            began: Instant::now(),
+        })
+    }
+
+    /// The server's CPU time since then.
+    pub(crate) fn server_cpu(&self) -> Result<Option<Duration>, Failure> {
+        let Some((process, then)) = &self.server else {
+            return Ok(None);
+        };
+        Ok(Some(process.usage()?.since(then)))
+    }
+
+    /// Ends it: `end` is when the last of it was done.
+    pub(crate) fn stop(&self, crowd: &Crowd, end: Instant) -> Result<Report, Failure> {
+        let cpu = self.server_cpu()?;
+        let own = Process::own().usage()?.since(&self.own);
+        let ledger = crowd.ledger.borrow();
+        let delivered = ledger.delivered - self.delivered;
+        let wall = end.saturating_duration_since(self.began).as_secs_f64();
+        let mut report = Report::default();
+        report.set("wall_s", round(wall));
+        report.set("delivered", delivered);
+        report.set("per_second", (count(delivered) / wall).round());
+        if let Some(cpu) = cpu {
+            report.set("server_cpu_s", round(cpu.as_secs_f64()));
+            report.set("cpu_us_per_delivery", micros(cpu, delivered));
+        }
+        report.set("own_cpu_s", round(own.as_secs_f64()));
+        report.set("p50_us", ledger.latency_us(0.5));
+        report.set("p99_us", ledger.latency_us(0.99));
+        Ok(report)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    figures: Map<String, Value>,
+    faults: Faults,
+}
+
+impl Report {
+    pub(crate) fn set(&mut self, name: &str, figure: impl Into<Value>) {
+        self.figures.insert(name.to_owned(), figure.into());
+    }
+
+    /// Waits for what is still on its way, and notes what went wrong.
+    pub(crate) async fn settle(&mut self, crowd: &Crowd) -> Result<(), Failure> {
+        crowd.settle().await?;
+        self.faults = crowd.ledger.borrow_mut().settle();
+        Ok(())
+    }
+
+    pub(crate) fn is_correct(&self) -> bool {
+        self.faults == Faults::default()
+    }
+
+    /// All of it, as one line of JSON.
+    pub(crate) fn line(&self, options: &Options) -> String {
+        let (workload, wire) = &options.names;
+        let size = match options.workload {
+            Workload::Relay => format!("{} pairs, window {}", options.pairs, options.window),
+            Workload::Fanout => format!("{} peers", options.peers),
+            Workload::Call => format!("{} rooms of {}", options.rooms, options.peers),
+            Workload::Idle if options.talk => format!("{}, after talking", options.conns),
+            Workload::Idle => format!("{}, silent", options.conns),
+        };
+        let mut line = json!({
+            "server": options.label(),
+            "workload": workload,
+            "wire": wire,
+            "size": size,
+            "lost": self.faults.lost,
+            "misdelivered": self.faults.misdelivered,
+            "reordered": self.faults.reordered,
+            "wrong_callers": self.faults.wrong_callers,
+        });
+        if let Value::Object(members) = &mut line {
+            members.extend(self.figures.clone());
+        }
+        line.to_string()
+    }
+}
+
+/// Microseconds for each of `number`, to two places.
+pub(crate) fn micros(total: Duration, number: u64) -> f64 {
+    round(total.as_secs_f64() * 1e6 / count(number.max(1)))
+}
+
+pub(crate) fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// No run counts as far as a float does not.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn count(number: u64) -> f64 {
+    number as f64
+}
