@@ -1,4 +1,4 @@
-//! The names of things: peers, sessions, rooms.
+//! The names of things: nodes, peers, sessions, rooms.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,8 +14,14 @@ use serde::{Serialize, Serializer};
 /// stays small.
 pub(crate) const MAX_ROOM_ID_BYTES: usize = 256;
 
+/// The characters of an id.
+const ID_CHARS: usize = 20;
+
 /// Random bytes behind an id: 120 bits, which base64 turns into exactly 20 characters.
 const RANDOM_BYTES: usize = 15;
+
+/// The characters of an id that name its node, where there are many: 24 bits.
+const NODE_CHARS: usize = 4;
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +31,8 @@ pub enum InvalidId {
     Empty,
     /// A room id of more than 256 bytes.
     TooLong,
-    /// A peer or session id that is not 20 characters of `A-Z a-z 0-9 _ -`.
+    /// A peer or session id that is not 20 characters of `A-Z a-z 0-9 _ -`, or the id of a node
+    /// that is not 4 of them.
     Format,
 }
 
@@ -34,7 +41,7 @@ impl fmt::Display for InvalidId {
         f.write_str(match self {
             Self::Empty => "an id must not be empty",
             Self::TooLong => "a room id must not exceed 256 bytes",
-            Self::Format => "an id must be 20 characters of A-Z a-z 0-9 _ -",
+            Self::Format => "an id must be 20 characters of A-Z a-z 0-9 _ -, that of a node 4",
         })
     }
 }
@@ -55,13 +62,49 @@ impl std::error::Error for InvalidId {}
 /// # Ok::<(), peer_data_server::InvalidId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId([u8; 20]);
+pub struct PeerId([u8; ID_CHARS]);
+
+/// One run of a server among others on the same bus: 4 characters of `A-Z a-z 0-9 _ -`.
+///
+/// It is drawn at random when the server starts, and the ids of its peers and sessions begin with
+/// it. A server that is started anew is another node.
+///
+/// ```
+/// use peer_data_server::NodeId;
+///
+/// let node: NodeId = "zVM8".parse()?;
+/// assert_eq!(node.as_str(), "zVM8");
+/// # Ok::<(), peer_data_server::InvalidId>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId([u8; NODE_CHARS]);
 
 /// The credential of one Engine.IO session: whoever has it can use that session.
 ///
 /// It never leaves the server but to its own client, and its `Debug` form does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SessionId([u8; 20]);
+pub(crate) struct SessionId([u8; ID_CHARS]);
+
+impl NodeId {
+    /// A new random id.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no randomness to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        random().map(|id| Self(first_chars(&id)))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        ascii(&self.0)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; NODE_CHARS] {
+        &self.0
+    }
+}
 
 impl PeerId {
     /// A new random id.
@@ -71,6 +114,20 @@ impl PeerId {
     /// When the operating system has no randomness to give.
     pub fn random() -> Result<Self, getrandom::Error> {
         random().map(Self)
+    }
+
+    /// A new id of a peer at that node: 96 bits are left to chance.
+    pub(crate) fn random_at(node: Option<NodeId>) -> Result<Self, getrandom::Error> {
+        random_at(node).map(Self)
+    }
+
+    /// The node that the peer is at, if it is one of a cluster.
+    pub(crate) fn node(&self) -> NodeId {
+        NodeId(first_chars(&self.0))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; ID_CHARS] {
+        &self.0
     }
 
     /// The id as text.
@@ -83,6 +140,16 @@ impl PeerId {
 impl SessionId {
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
         random().map(Self)
+    }
+
+    /// A new id of a session at that node: 96 bits are left to chance.
+    pub(crate) fn random_at(node: Option<NodeId>) -> Result<Self, getrandom::Error> {
+        random_at(node).map(Self)
+    }
+
+    /// The node that the session is at, if it is one of a cluster.
+    pub(crate) fn node(&self) -> NodeId {
+        NodeId(first_chars(&self.0))
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidId> {
@@ -99,17 +166,44 @@ impl SessionId {
     }
 }
 
-fn random() -> Result<[u8; 20], getrandom::Error> {
+fn random() -> Result<[u8; ID_CHARS], getrandom::Error> {
     let mut bytes = [0; RANDOM_BYTES];
     getrandom::fill(&mut bytes)?;
-    let mut id = [b'A'; 20];
+    let mut id = [b'A'; ID_CHARS];
     // Fifteen bytes are exactly twenty characters, so the slice is never too small.
     let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut id);
     Ok(id)
 }
 
-fn parse(text: &str) -> Result<[u8; 20], InvalidId> {
-    let id: [u8; 20] = text.as_bytes().try_into().map_err(|_| {
+fn random_at(node: Option<NodeId>) -> Result<[u8; ID_CHARS], getrandom::Error> {
+    let mut id = random()?;
+    if let Some(NodeId(node)) = node {
+        id[..NODE_CHARS].copy_from_slice(&node);
+    }
+    Ok(id)
+}
+
+fn first_chars(id: &[u8; ID_CHARS]) -> [u8; NODE_CHARS] {
+    let [a, b, c, d, ..] = *id;
+    [a, b, c, d]
+}
+
+/// Any number from 0 up to 1; always the same where the operating system has no randomness to give.
+pub(crate) fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+/// Any number; always the same where the operating system has no randomness to give.
+pub(crate) fn number() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn parse<const CHARS: usize>(text: &str) -> Result<[u8; CHARS], InvalidId> {
+    let id: [u8; CHARS] = text.as_bytes().try_into().map_err(|_| {
         if text.is_empty() {
             InvalidId::Empty
         } else {
@@ -126,9 +220,29 @@ fn parse(text: &str) -> Result<[u8; 20], InvalidId> {
     }
 }
 
-fn ascii(id: &[u8; 20]) -> &str {
+fn ascii(id: &[u8]) -> &str {
     // Both constructors admit ASCII only.
     std::str::from_utf8(id).unwrap_or_default()
+}
+
+impl std::str::FromStr for NodeId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        parse(text).map(Self)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({})", self.as_str())
+    }
 }
 
 impl std::str::FromStr for PeerId {
@@ -241,6 +355,18 @@ mod tests {
         assert_eq!(a.as_str().parse::<PeerId>(), Ok(a));
         let sid = SessionId::random().unwrap();
         assert_eq!(SessionId::parse(sid.as_str()), Ok(sid));
+    }
+
+    #[test]
+    fn ids_name_their_node() {
+        let node = NodeId::random().unwrap();
+        assert_eq!(node.as_str().parse::<NodeId>(), Ok(node));
+        let (a, b) = (PeerId::random_at(Some(node)), PeerId::random_at(Some(node)));
+        assert_ne!(a, b);
+        assert_eq!([a.unwrap().node(), b.unwrap().node()], [node; 2]);
+        let sid = SessionId::random_at(Some(node)).unwrap();
+        assert_eq!((sid.node(), sid.exposed().node()), (node, node));
+        assert_ne!(NodeId::random(), NodeId::random(), "once in 16 million");
     }
 
     #[test]

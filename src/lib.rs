@@ -14,6 +14,7 @@ pub mod axum;
 pub mod bench;
 mod broker;
 mod clock;
+mod cluster;
 mod ending;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -32,10 +33,20 @@ mod signal;
 mod sync;
 mod wire;
 
-pub use broker::{Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Undelivered};
+pub use broker::{
+    Broker, BrokerError, Delivery, Departure, Joined, Mailbox, Members, Remote, Undelivered,
+};
+pub use cluster::{
+    Backoff, BoxFuture, ClusterAdapter, ClusterError, Inbound, MemoryBus, MemoryNode, Subjects,
+    Target,
+};
+#[cfg(feature = "nats")]
+pub use cluster::{Nats, NatsOptions};
+#[cfg(feature = "redis")]
+pub use cluster::{Redis, RedisOptions};
 pub use ending::CloseReason;
 pub use error::{Code, Error, Refused};
-pub use id::{InvalidId, PeerId, RoomId};
+pub use id::{InvalidId, NodeId, PeerId, RoomId};
 pub use identity::Identity;
 pub use limits::Limits;
 #[cfg(feature = "tower")]
@@ -43,8 +54,8 @@ pub use middleware::{
     ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,
 };
 pub use server::{
-    Ack, AppEvent, Builder, CustomEvent, Handshake, Hello, JoinError, Lifecycle, LifecycleEvent,
-    Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
+    Ack, AppEvent, Builder, ClusterStatus, CustomEvent, Handshake, Hello, JoinError, Lifecycle,
+    LifecycleEvent, Namespace, Peer, PeerData, Policy, Relay, Variable, Verdict, Wire,
 };
 pub use session::Transport;
 pub use signal::{Arguments, Placeholder, Signal};

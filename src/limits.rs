@@ -221,3 +221,92 @@ impl Limits {
         self.events_per_second > 0 || self.bytes_per_second > 0
     }
 }
+
+/// Bytes of parcels from other nodes that may wait for this one to get round to them. 16 MiB: many
+/// seconds of a busy bus. Over it parcels are dropped, and the rosters asked for again.
+pub(crate) const CLUSTER_INBOX_BYTES: usize = 16 << 20;
+
+/// What a waiting parcel costs besides its bytes: its place in a queue and its buffer's
+/// bookkeeping.
+pub(crate) const CLUSTER_ITEM_OVERHEAD: usize = 64;
+
+/// How often a node says that it lives. 5 s: three of them may be lost before it is taken for dead.
+pub(crate) const CLUSTER_BEAT: Duration = Duration::from_secs(5);
+
+/// For how long a node may be silent before its peers are reported gone.
+pub(crate) const CLUSTER_DEATH: Duration = Duration::from_secs(15);
+
+/// Other nodes that one node knows. 1,024: each hears every other one's beat.
+pub(crate) const CLUSTER_NODES: usize = 1_024;
+
+/// The longest piece of a parcel. 256 KiB: what is long does not keep others waiting, and all buses
+/// take it.
+pub(crate) const CLUSTER_PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of parcels of which pieces are still missing. 64 MiB: sixty-four messages of the maximum
+/// size at a time. Over it the one that has waited longest is dropped.
+pub(crate) const CLUSTER_PIECES_BYTES: usize = 64 << 20;
+
+/// Bytes of what members of one room at one other node have said that may wait for news of who they
+/// are. 1 MiB and a message: what is said within a round trip. Over it, dropped.
+pub(crate) const CLUSTER_HELD_BYTES: usize = 1 << 20;
+
+/// How long that may wait.
+pub(crate) const CLUSTER_HELD_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of what members of a room have said while nobody else can hear it yet, because the bus has
+/// not confirmed the subscription. 256 KiB. Over it, of who came only that they came is kept, and
+/// nothing of what they said.
+pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
+
+/// How long the first member of a room on a node waits for its ack, and with it for the others'
+/// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
+pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Requests to other nodes that may wait for an answer, and requests of other nodes that may be
+/// dealt with, at a time. 20,000: as many clients as wait at a poll behind a proxy that sends them
+/// anywhere. Over it: 503, or `busy`.
+pub(crate) const CLUSTER_REQUESTS: usize = 20_000;
+
+/// Bytes of the bodies of requests of other nodes that are dealt with at a time. 64 MiB: sixty-four
+/// of the maximum size. Over it: 503.
+pub(crate) const CLUSTER_REQUEST_BYTES: usize = 64 << 20;
+
+/// How long a peer waits whose signal is for one whom its node does not know. 2 s: many round trips,
+/// and little enough to be in the way for. Then it is told `busy`.
+pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
+
+/// How long a node counts as overloaded after the bus has taken no more of it, or it of the bus. 10 s:
+/// long enough for a balancer to see it, and to send others elsewhere.
+pub(crate) const CLUSTER_OVERLOAD_TIME: Duration = Duration::from_secs(10);
+
+/// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
+/// less it is that.
+pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;
+
+/// Bytes of parcels that may wait to be sent on a bus, where the adapter is told nothing else. 16 MiB:
+/// as much as may wait at the other end. Over it, [`ClusterError::Full`](crate::ClusterError::Full).
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_OUTBOX_BYTES: usize = 16 << 20;
+
+/// Bytes of parcels that are handed to the client of a bus at a time. 128 KiB: enough for its writes
+/// to be large, and little enough for a subscription that comes in between.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_BATCH_BYTES: usize = 128 << 10;
+
+/// Rooms that a node which has its bus back subscribes to at a time.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_RETURN_ROOMS: usize = 200;
+
+/// The pause in between. 20 ms: ten thousand rooms within a second, and a bus that has lost a hundred
+/// nodes is not asked for all of their rooms in one moment. Rooms that are new do not wait for it.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_RETURN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a node that leaves waits for its last parcels to be sent. 2 s: then they are late anyway.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_STOP_TIME: Duration = Duration::from_secs(2);
+
+/// How long a connection to a bus, or an answer of it, may take. 5 s: a bus that is slower is down.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) const CLUSTER_BUS_TIME: Duration = Duration::from_secs(5);

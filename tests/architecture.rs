@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
         "clock", "ending", "error", "id", "identity", "limits", "sync",
     ],
     &["observe", "signal", "wire"],
-    &["broker", "session"],
+    &["broker", "cluster", "session"],
     &["server"],
     &["actix", "middleware", "policy"],
     &["axum"],
@@ -22,7 +22,12 @@ const NEIGHBOURS: &[(&str, &str)] = &[("wire", "signal"), ("signal", "wire")];
 
 /// Crates that belong to certain modules only, where others must not come to depend on them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("tokio", &["server", "middleware"]),
+    ("tokio", &["cluster", "server", "middleware"]),
+    ("sha2", &["cluster"]),
+    ("async_nats", &["cluster"]),
+    ("redis", &["cluster"]),
+    ("rustls", &["cluster"]),
+    ("futures_util", &["cluster"]),
     ("tokio_tungstenite", &["wire"]),
     ("serde_json", &["signal", "wire"]),
     ("http", &["middleware"]),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use peer_data_server::{Builder, Hello, Identity, PeerData, Refused};
+use peer_data_server::{Builder, Hello, Identity, MemoryBus, PeerData, Refused};
 use prometheus_parse::{Sample, Scrape, Value as Figure};
 use serde_json::{Value, json};
 use support::{
@@ -161,6 +161,31 @@ fn everything_is_there_at_zero_and_in_the_readme() {
     ] {
         assert_eq!(count(name), labels, "{name}");
     }
+}
+
+/// Only of many nodes, and so not among the figures above.
+#[tokio::test]
+async fn a_node_among_others_counts_what_it_says_to_them() {
+    let bus = MemoryBus::new();
+    let (server, recorded) = build(PeerData::builder().cluster(bus.node()));
+    let figure = |name: &str| figures(&recorded).get(name).copied();
+    let connected = "peer_data_cluster_connected";
+    eventually("the bus is there", || figure(connected) == Some(1.0)).await;
+    assert!(server.is_ready());
+    let other = PeerData::builder()
+        .cluster(bus.node())
+        .build()
+        .expect("good settings");
+    let nodes = "peer_data_cluster_nodes";
+    eventually("they know each other", || figure(nodes) == Some(1.0)).await;
+    for outcome in ["published", "received"] {
+        let name = format!("peer_data_cluster_parcels_total{{outcome={outcome}}}");
+        assert!(figure(&name) >= Some(1.0), "{outcome}");
+    }
+    bus.go_down();
+    eventually("the bus is away", || figure(connected) == Some(0.0)).await;
+    assert!(!server.is_ready());
+    drop(other);
 }
 
 async fn peers_and_rooms_are_counted_while_they_are_there(host: Host) {

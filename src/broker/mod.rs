@@ -47,6 +47,24 @@ pub struct Delivery {
     pub delivered: usize,
     /// Whose mailbox was full.
     pub full: Vec<PeerId>,
+    /// What became of it on its way to peers at other nodes, if there are any. Those whom it is
+    /// known to be on its way to are counted as delivered.
+    pub remote: Remote,
+}
+
+/// What became of a signal on its way to other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remote {
+    /// There is nobody at another node whom it is for, as far as this one knows.
+    #[default]
+    Unneeded,
+    /// It was handed to the bus.
+    Sent,
+    /// Too much waits to be sent: it was dropped.
+    Full,
+    /// The bus is away: it was dropped.
+    Down,
 }
 
 /// Why the broker did not do as told.

@@ -46,19 +46,27 @@ struct Handles {
 }
 
 /// One counter for each value of a label.
-struct Counters(Vec<Counter>);
+pub(super) struct Counters(Vec<Counter>);
 
 impl Counters {
     /// A counter that has not counted yet is told so: not every exporter shows it else.
-    fn register(name: &'static str, label: &'static str, values: &[&'static str]) -> Self {
+    pub(super) fn register(
+        name: &'static str,
+        label: &'static str,
+        values: &[&'static str],
+    ) -> Self {
         let values = values.iter().copied();
         let counters = values.map(|value| zero(counter!(name, label => value)));
         Self(counters.collect())
     }
 
     fn count(&self, value: usize) {
+        self.add(value, 1);
+    }
+
+    pub(super) fn add(&self, value: usize, count: u64) {
         if let Some(counter) = self.0.get(value) {
-            counter.increment(1);
+            counter.increment(count);
         }
     }
 }
@@ -68,7 +76,7 @@ fn zero(counter: Counter) -> Counter {
     counter
 }
 
-fn empty(gauge: Gauge) -> Gauge {
+pub(super) fn empty(gauge: Gauge) -> Gauge {
     // What another server of this process has put into it stays.
     gauge.increment(0.0);
     gauge

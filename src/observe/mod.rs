@@ -1,13 +1,19 @@
 //! What an operator sees of the server: numbers and spans. Without the features `metrics` and
 //! `tracing` all of this is empty, and costs nothing.
 
+#[cfg_attr(not(feature = "metrics"), path = "without_bus.rs")]
+mod bus;
 #[cfg_attr(not(feature = "metrics"), path = "without_metrics.rs")]
 mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "without_span.rs")]
 mod span;
 
+pub(crate) use bus::BusMetrics;
 pub(crate) use metrics::{Metrics, Stopwatch};
-pub(crate) use span::{Span, Tracer, shutdown_begun, shutdown_done, turned_away};
+pub(crate) use span::{
+    Span, Tracer, bus_broken, bus_connected, bus_lost, node_conflict, shutdown_begun,
+    shutdown_done, turned_away,
+};
 
 /// The wire that a session speaks and the transport that carries it, as labels.
 pub(crate) type Line = [&'static str; 2];
@@ -77,6 +83,22 @@ label! {
         TimedOut = "timed_out",
         /// It broke, said what it should not, or its session ended.
         Abandoned = "abandoned",
+    }
+}
+
+label! {
+    /// What became of a message between nodes.
+    Parcels {
+        /// The bus has taken it.
+        Published = "published",
+        /// The bus was away or full.
+        Refused = "refused",
+        /// It has come from another node.
+        Received = "received",
+        /// It has come, and is of no version that this node reads.
+        Unreadable = "unreadable",
+        /// A signal that came too late, or without anybody knowing who said it.
+        Lost = "lost",
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tracing::field::Empty;
 pub(crate) use tracing::span::Entered;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::{Handshake, Line};
 use crate::ending::CloseReason;
@@ -101,6 +101,22 @@ pub(crate) fn shutdown_done(open: usize) {
     } else {
         warn!(target: TARGET, open, "shut down, and some did not go in time");
     }
+}
+
+pub(crate) fn bus_connected() {
+    info!(target: TARGET, "connected to the other nodes' bus");
+}
+
+pub(crate) fn bus_lost() {
+    warn!(target: TARGET, "the bus is away: peers at other nodes cannot be reached");
+}
+
+pub(crate) fn bus_broken(why: &str) {
+    error!(target: TARGET, why, "the bus will never be there");
+}
+
+pub(crate) fn node_conflict() {
+    error!(target: TARGET, "another node has the same id: start this one anew");
 }
 
 /// What the application wants to be told of its clients in their spans.

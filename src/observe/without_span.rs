@@ -33,6 +33,10 @@ impl Span {
 pub(crate) fn turned_away(_outcome: Handshake) {}
 pub(crate) fn shutdown_begun(_sessions: usize) {}
 pub(crate) fn shutdown_done(_open: usize) {}
+pub(crate) fn bus_connected() {}
+pub(crate) fn bus_lost() {}
+pub(crate) fn bus_broken(_why: &str) {}
+pub(crate) fn node_conflict() {}
 
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {}

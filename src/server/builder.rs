@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::bounds;
+use super::cluster::{Cluster, Membership};
 use super::custom::CustomHook;
 use super::edge::{Edge, EdgeSettings};
 use super::policy::Policies;
 use super::{
     AppEvent, CustomEvent, Dialect, Hello, Keep, Namespace, Peer, PeerData, Settings, Verdict,
 };
+use crate::cluster::{ClusterAdapter, Edition};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::observe::Tracer;
@@ -49,6 +51,7 @@ pub struct Builder {
     main: Namespace,
     others: Vec<Namespace>,
     dialect: Dialect,
+    cluster: Option<Membership>,
     pub(super) tracer: Tracer,
     /// Settings that came from the environment, with the variables that they came from.
     pub(super) variables: Vec<(&'static str, &'static str)>,
@@ -69,6 +72,7 @@ impl Default for Builder {
             main: Namespace::new("/"),
             others: Vec::new(),
             dialect: Dialect::default(),
+            cluster: None,
             tracer: Tracer::default(),
             variables: Vec::new(),
         }
@@ -181,6 +185,54 @@ impl Builder {
         self
     }
 
+    /// Makes the server one node of many, which share their rooms by a bus, `Nats` or `Redis` with the
+    /// feature of that name: to peers it makes no difference which of them they are connected to. Without it a server is all by itself, which
+    /// is the default and costs nothing.
+    ///
+    /// The server begins at once, also while the bus is away, with the peers that it has; see
+    /// [`cluster_status`](PeerData::cluster_status). All nodes on a bus trust each other, and whoever
+    /// else can publish there. They need the same settings, those about limits and policies above
+    /// all: a signal is judged by the policy of its sender's node.
+    ///
+    /// Some things are looked after by each node for itself: bans, rates, how many sessions there
+    /// are, and all of the handle that does not say otherwise.
+    /// [`max_peers_per_room`](crate::Limits::max_peers_per_room) and a policy's
+    /// [`capacity`](crate::Policy::capacity) count the peers of all nodes, but of two who want the
+    /// last place at the same moment at different nodes both get it.
+    ///
+    /// ```
+    /// use peer_data_server::{MemoryBus, PeerData};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), peer_data_server::Error> {
+    /// let bus = MemoryBus::new();
+    /// let one = PeerData::builder().cluster(bus.node()).build()?;
+    /// let other = PeerData::builder().cluster(bus.node()).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cluster(self, adapter: impl ClusterAdapter) -> Self {
+        self.on_bus(Box::new(adapter))
+    }
+
+    pub(super) fn on_bus(mut self, adapter: Box<dyn ClusterAdapter>) -> Self {
+        self.cluster = Some(Membership {
+            adapter,
+            edition: Edition::default(),
+        });
+        self
+    }
+
+    /// Has the node speak as a version would that is not there yet, to try how others take it: the
+    /// one that it says it is of, and the oldest that can read it. For tests.
+    #[doc(hidden)]
+    pub fn cluster_edition(mut self, written: u8, readable: u8) -> Self {
+        if let Some(membership) = &mut self.cluster {
+            membership.edition = Edition { written, readable };
+        }
+        self
+    }
+
     /// Whether `message` events are signaling. Default on. Off, the server is a plain Socket.IO
     /// server: every event goes to the [`on_event`](Self::on_event) hook, and plain JSON clients
     /// are refused whatever they say.
@@ -207,8 +259,9 @@ impl Builder {
     ///
     /// When a setting cannot be; [`Error::subject`] is the name of its method, or of the
     /// environment variable that it came from.
-    pub fn build(self) -> Result<PeerData, Error> {
+    pub fn build(mut self) -> Result<PeerData, Error> {
         let variables = self.variables.clone();
+        let membership = self.cluster.take();
         let settings = self.check().map_err(|error| {
             let variable = variables.iter().find(|(name, _)| *name == error.subject());
             match variable {
@@ -216,7 +269,13 @@ impl Builder {
                 None => error,
             }
         })?;
-        Ok(PeerData::with(settings))
+        let Some(membership) = membership else {
+            return Ok(PeerData::with(settings));
+        };
+        let (cluster, inbound) = Cluster::new(membership, &settings.limits)?;
+        let server = PeerData::among(settings, Some(cluster));
+        server.enter_cluster(inbound)?;
+        Ok(server)
     }
 
     fn check(self) -> Result<Settings, Error> {

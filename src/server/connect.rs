@@ -93,11 +93,11 @@ impl PeerData {
         let settings = &self.inner.settings;
         let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
         let id = if exposed && is_main {
-            Ok(client.sid.exposed())
+            Some(client.sid.exposed())
         } else {
-            PeerId::random()
+            self.new_peer_id()
         };
-        let Ok(id) = id else {
+        let Some(id) = id else {
             return client.close(CloseReason::ProtocolError);
         };
         let presence = Presence {
@@ -151,7 +151,11 @@ impl PeerData {
             });
             let outcome = match decision {
                 Ok(()) => {
-                    let joined = server.join_by(&client, &presence.id, &room, &signal);
+                    let mut joined = server.join_by(&client, &presence.id, &room, &signal);
+                    if let (Ok(done), true) = (&mut joined, ack.is_some()) {
+                        server.settled(&room).await;
+                        server.add_elsewhere(&room, done);
+                    }
                     joined.map_err(|(code, message)| (code, Cow::Borrowed(message)))
                 }
                 Err(why) => {

@@ -14,7 +14,7 @@ use super::namespace::TooLarge;
 use super::observed::said;
 use super::policy::Relay;
 use super::{Dialect, JoinError, Peer, PeerData};
-use crate::broker::{BrokerError, Delivery, Undelivered};
+use crate::broker::{BrokerError, Delivery, Remote, Undelivered};
 use crate::ending::CloseReason;
 use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId, SessionId};
@@ -26,19 +26,37 @@ use crate::wire::{notice, reference, socket};
 
 const NOT_RELAYED: &str = "the application refused this event";
 
+/// Those at this node were given it.
+const NOT_ELSEWHERE: &str = "peers at other nodes cannot be reached now";
+
+pub(super) const NO_SUCH_PEER: &str = "there is no such peer in that room";
+
 /// What a good event came to.
 pub(super) struct Done {
-    delivered: usize,
+    pub(super) delivered: usize,
     /// Those who were in the room before: for CONNECT only.
-    peers: Option<Vec<PeerId>>,
+    pub(super) peers: Option<Vec<PeerId>>,
 }
 
 impl Done {
-    fn delivered(delivered: usize) -> Self {
+    pub(super) fn delivered(delivered: usize) -> Self {
         Self {
             delivered,
             peers: None,
         }
+    }
+}
+
+/// How far a good event has come.
+pub(super) enum Progress {
+    Done(Done),
+    /// It waits for another node, and is answered after that.
+    Waits(Waits),
+}
+
+impl From<Done> for Progress {
+    fn from(done: Done) -> Self {
+        Self::Done(done)
     }
 }
 
@@ -193,7 +211,11 @@ impl PeerData {
                     Err(flaw) => Err(flaw),
                 }
             }
-            Ok(event) => self.signal(client, own, &event, attachments),
+            Ok(event) => match self.signal(client, own, ack, &event, attachments) {
+                Ok(Progress::Waits(waits)) => return Some(waits),
+                Ok(Progress::Done(done)) => Ok(done),
+                Err(flaw) => Err(flaw),
+            },
             Err(flaw) => Err(flaw),
         };
         self.answer(client, own, ack, &outcome);
@@ -205,29 +227,33 @@ impl PeerData {
         &self,
         client: &Arc<Client>,
         own: &PeerId,
+        ack: Option<&str>,
         envelope: &Envelope<'a>,
         attachments: Vec<Bytes>,
-    ) -> Result<Done, Flaw<'a>> {
+    ) -> Result<Progress, Flaw<'a>> {
         envelope.check_names(self.inner.settings.limits.max_id)?;
         let max = self.inner.settings.limits.max_message;
         let refuse = |error: BrokerError| match error {
-            BrokerError::NoSuchPeer => {
-                envelope.flaw(Code::NoSuchPeer, "there is no such peer in that room")
-            }
+            BrokerError::NoSuchPeer => envelope.flaw(Code::NoSuchPeer, NO_SUCH_PEER),
             _ => envelope.flaw(Code::NotInRoom, "you are not in that room"),
         };
         let broker = &self.inner.broker;
         match envelope.kind() {
             Kind::Connect => {
                 let signal = envelope.splice(own, attachments, max)?;
-                let joined = self.join_by(client, own, &room_of(envelope)?, &signal);
-                joined.map_err(|(code, message)| envelope.flaw(code, message))
+                let room = room_of(envelope)?;
+                let joined = self.join_by(client, own, &room, &signal);
+                let joined = joined.map_err(|(code, message)| envelope.flaw(code, message))?;
+                match ack.filter(|_| !self.is_settled(envelope.room())) {
+                    Some(ack) => Ok(self.answer_join(client, *own, ack, room, joined)),
+                    None => Ok(joined.into()),
+                }
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
                 let left = self.exit(&Held::new(client), own, envelope.room(), &signal);
                 let (_, told) = left.ok_or_else(|| refuse(BrokerError::NotInRoom))?;
-                Ok(self.sent(&told))
+                Ok(self.sent(&told).into())
             }
             Kind::Offer | Kind::Answer | Kind::Candidate => {
                 let (callee, receiver) =
@@ -238,14 +264,19 @@ impl PeerData {
                             Unroutable::Broker(error) => refuse(error),
                         })?;
                 if self.judge(client, own, envelope, Some(callee))? == Verdict::Drop {
-                    return Ok(Done::delivered(0));
+                    return Ok(Done::delivered(0).into());
                 }
                 let signal = envelope.splice(own, attachments, max)?;
                 let room = envelope.room();
                 self.inner
                     .calls
                     .said(said(envelope.kind()), own, &callee, room);
-                Ok(Done::delivered(self.deliver_to(&receiver, signal)))
+                match receiver {
+                    Some(receiver) => {
+                        Ok(Done::delivered(self.deliver_to(&receiver, signal)).into())
+                    }
+                    None => self.signal_elsewhere(client, own, ack, envelope, callee, signal),
+                }
             }
             Kind::Custom(kind) => {
                 let signal = envelope.splice(own, attachments, max)?;
@@ -253,11 +284,17 @@ impl PeerData {
                     Verdict::Relay => {
                         let audience = broker.audience(own, envelope.room()).map_err(refuse)?;
                         if self.judge(client, own, envelope, None)? == Verdict::Drop {
-                            return Ok(Done::delivered(0));
+                            return Ok(Done::delivered(0).into());
                         }
-                        Ok(self.sent(&audience.deliver(Some(own), &signal)))
+                        let mut done = self.sent(&audience.deliver(Some(own), &signal));
+                        let (count, remote) = self.say_elsewhere(own, envelope.room(), &signal);
+                        if matches!(remote, Remote::Full | Remote::Down) {
+                            return Err(envelope.flaw(Code::Busy, NOT_ELSEWHERE));
+                        }
+                        done.delivered += count;
+                        Ok(done.into())
                     }
-                    Verdict::Drop => Ok(Done::delivered(0)),
+                    Verdict::Drop => Ok(Done::delivered(0).into()),
                     Verdict::Refuse(code) => Err(envelope.flaw(code, NOT_RELAYED)),
                 }
             }
@@ -285,8 +322,10 @@ impl PeerData {
             (code, message)
         })?;
         let done = self.sent(&entered.delivery);
+        let mut peers = entered.peers;
+        peers.extend(self.ids_elsewhere(room));
         Ok(Done {
-            peers: Some(entered.peers),
+            peers: Some(peers),
             ..done
         })
     }
@@ -339,12 +378,13 @@ impl PeerData {
         }
     }
 
-    /// The one whom an OFFER, ANSWER or CANDIDATE is for.
+    /// The one whom an OFFER, ANSWER or CANDIDATE is for; without a client, if that may be at another
+    /// node.
     fn receiver(
         &self,
         own: &PeerId,
         envelope: &Envelope<'_>,
-    ) -> Result<(PeerId, Arc<Client>), Unroutable> {
+    ) -> Result<(PeerId, Option<Arc<Client>>), Unroutable> {
         let callee = envelope.callee().unwrap_or_default();
         let broker = &self.inner.broker;
         let Ok(to) = callee.parse() else {
@@ -354,10 +394,13 @@ impl PeerData {
         };
         let route = |to: PeerId| match broker.route(own, &to, envelope.room())? {
             _ if to == *own => Err(Unroutable::Oneself),
-            receiver => Ok((to, receiver)),
+            receiver => Ok((to, Some(receiver))),
         };
         match route(to) {
             Err(Unroutable::Broker(BrokerError::NoSuchPeer)) => {
+                if self.may_be_elsewhere(&to) {
+                    return Ok((to, None));
+                }
                 let alias = self.by_session_id(&to).ok_or(BrokerError::NoSuchPeer)?;
                 route(alias)
             }
@@ -366,7 +409,7 @@ impl PeerData {
     }
 
     /// Revision-3 clients know themselves by their session id, so that is a name for them too.
-    fn by_session_id(&self, name: &PeerId) -> Option<PeerId> {
+    pub(super) fn by_session_id(&self, name: &PeerId) -> Option<PeerId> {
         let sid = SessionId::parse(name.as_str()).ok()?;
         let peer = self.session(&sid)?;
         (peer.wire == Wire::Engine(Revision::V3))

@@ -260,6 +260,16 @@ impl Builder {
             apply: |builder, value| Ok(builder.rate_patience(millis(value)?)),
         },
         Variable {
+            name: "PEER_DATA_CLUSTER",
+            setting: "cluster",
+            default: "",
+            meaning: "the bus of many nodes: nats://, tls://, redis:// or rediss://, and #prefix",
+            apply: |builder, value| {
+                let adapter = crate::cluster::adapter(value).map_err(|error| error.to_string())?;
+                Ok(builder.on_bus(adapter))
+            },
+        },
+        Variable {
             name: "PEER_DATA_EXPOSE_SESSION_IDS",
             setting: "expose_session_ids",
             default: "0",
@@ -405,6 +415,7 @@ mod tests {
             ("PEER_DATA_OUTBOX_BYTES", "-1"),
             ("PEER_DATA_REFERENCE_COMPAT", "maybe"),
             ("PEER_DATA_LIMITS", "loose"),
+            ("PEER_DATA_CLUSTER", "http"),
             ("PEER_DATA_CLIENT_SCRIPT", "/no/such/file.js"),
         ] {
             let error = read(name, value).unwrap_err();

@@ -20,7 +20,7 @@ use crate::wire::notice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// No peer of that id is connected to `/`.
+    /// No peer of that id is connected to `/` at this node.
     NoSuchPeer,
     /// It is not in the room that it was to be moved from.
     NotInRoom,
@@ -57,37 +57,43 @@ impl From<BrokerError> for JoinError {
 
 /// Looking around. Lists are copies of one moment: what they show may have changed already.
 impl PeerData {
-    /// How many peers are connected. Clients that have not asked to connect yet do not count.
+    /// How many peers are connected to this node. Clients that have not asked to connect yet do not count.
     #[must_use]
     pub fn peer_count(&self) -> usize {
         self.inner.broker.peer_count()
     }
 
-    /// How many rooms have a member.
+    /// How many rooms have a member at this node.
     #[must_use]
     pub fn room_count(&self) -> usize {
         self.inner.broker.room_count()
     }
 
-    /// The rooms that have a member, in no order.
+    /// The rooms that have a member at this node, in no order.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         self.inner.broker.rooms()
     }
 
-    /// The members of a room, oldest first; nobody, if there is no such room.
+    /// The members of a room, oldest first; nobody, if there is no such room. Those at other nodes
+    /// follow in no order, if this one has a member in the room itself: else it does not know, and
+    /// [`find_members`](Self::find_members) asks.
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<PeerId> {
-        self.inner.broker.members(room.as_str()).ids().collect()
+        let here = self.inner.broker.members(room.as_str());
+        let elsewhere = self.members_elsewhere(room.as_str()).into_iter();
+        here.ids()
+            .chain(elsewhere.map(|member| member.id))
+            .collect()
     }
 
-    /// The rooms that a peer is in, in no order.
+    /// The rooms that a peer of this node is in, in no order.
     #[must_use]
     pub fn rooms_of(&self, peer: &PeerId) -> Vec<RoomId> {
         self.inner.broker.rooms_of(peer)
     }
 
-    /// Every peer that is connected to `/`, in no order.
+    /// Every peer that is connected to `/` at this node, in no order.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         let peers = self.inner.broker.peers().into_iter();
@@ -96,7 +102,7 @@ impl PeerData {
             .collect()
     }
 
-    /// The peer of that id, if it is connected to `/`.
+    /// The peer of that id, if it is connected to `/` at this node.
     ///
     /// ```
     /// use peer_data_server::{PeerData, PeerId};
@@ -112,13 +118,16 @@ impl PeerData {
         Peer::connected(self, &client, Presence::main(*id))
     }
 
-    /// The members of a room as peers, oldest first; nobody, if there is no such room.
+    /// The members of a room as peers, oldest first; nobody, if there is no such room. For those at
+    /// other nodes see [`members`](Self::members).
     #[must_use]
     pub fn room_peers(&self, room: &RoomId) -> Vec<Peer> {
         let members = self.inner.broker.members(room.as_str());
         let members = members.iter();
+        let elsewhere = self.members_elsewhere(room.as_str());
         members
             .filter_map(|(id, client)| Peer::connected(self, client, Presence::main(id)))
+            .chain(elsewhere.iter().map(|member| Peer::elsewhere(self, member)))
             .collect()
     }
 }
@@ -126,23 +135,29 @@ impl PeerData {
 /// Speaking.
 impl PeerData {
     /// Sends to one peer, whatever its rooms. Returns at once; a peer whose outbox is full is
-    /// disconnected, and named in the result.
+    /// disconnected, and named in the result. A signal for a peer at another node is handed to the
+    /// bus, and counts as delivered if that has taken it.
     pub fn to_peer(&self, to: &PeerId, signal: &Signal) -> Delivery {
-        let delivery = self.inner.broker.to_peer(to, signal);
+        let mut delivery = self.inner.broker.to_peer(to, signal);
+        if delivery == Delivery::default() {
+            delivery = self.to_peer_elsewhere(to, signal);
+        }
         self.close_slow(&delivery.full);
         delivery
     }
 
     /// Sends to everybody in a room but `except`. Returns at once; peers whose outbox is full are
-    /// disconnected, and named in the result.
+    /// disconnected, and named in the result. Members at other nodes count as delivered if this one
+    /// knows of them and the bus has taken the signal; it is sent also if it does not know.
     pub fn to_room(&self, room: &RoomId, except: Option<&PeerId>, signal: &Signal) -> Delivery {
-        let delivery = self.inner.broker.to_room(room, except, signal);
+        let mut delivery = self.inner.broker.to_room(room, except, signal);
         self.close_slow(&delivery.full);
+        self.to_room_elsewhere(room, except, signal, &mut delivery);
         delivery
     }
 }
 
-/// Moving peers. Each returns once the change is made and everybody concerned has been told.
+/// Moving peers of this node. Each returns once the change is made and everybody concerned has been told.
 impl PeerData {
     /// Puts a peer into a room: the others there are told CONNECT with its id as the caller, as if
     /// it had joined by itself, and will make it their offers. Does nothing if it is there already.
@@ -222,11 +237,18 @@ impl PeerData {
     }
 
     /// Empties a room, as if by [`remove`](Self::remove) for each member: each is told that each
-    /// other has left, and stays connected. Returns how many members there were.
+    /// other has left, and stays connected. Returns how many members there were, as far as this node
+    /// knows: see [`members`](Self::members).
     ///
-    /// Who joins meanwhile may stay.
+    /// Who joins meanwhile may stay. Other nodes are told to do the same with their members.
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn close_room(&self, room: &RoomId) -> usize {
+        let elsewhere = self.members_elsewhere(room.as_str()).len();
+        self.close_room_elsewhere(room);
+        self.close_room_here(room) + elsewhere
+    }
+
+    pub(super) fn close_room_here(&self, room: &RoomId) -> usize {
         let members = self.inner.broker.members(room.as_str());
         for id in members.ids() {
             self.remove(&id, room);
@@ -242,8 +264,14 @@ impl PeerData {
     /// Over a websocket, signals that wait for the peer are still sent, and a Socket.IO client is
     /// told not to come back by itself; on long-polling, if a poll of it waits at this moment. If a
     /// message of the peer is being dealt with at this moment, its rooms are told right after it.
+    ///
+    /// For a peer at another node that is asked to do so: true means that the bus has taken it.
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn disconnect(&self, peer: &PeerId) -> bool {
+        self.disconnect_here(peer) || self.disconnect_elsewhere(peer)
+    }
+
+    pub(super) fn disconnect_here(&self, peer: &PeerId) -> bool {
         let Some(peer) = self.inner.broker.mailbox(peer) else {
             return false;
         };

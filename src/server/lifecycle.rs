@@ -20,6 +20,10 @@ use crate::wire::intent::Head;
 ///
 /// Of one peer each thing is told once and in order: connected, then joined and left in turns,
 /// then, once it has left the last room, disconnected. Of different peers, in no particular order.
+///
+/// Of peers at other nodes of a [`cluster`](crate::Builder::cluster) it is told that they join and
+/// leave rooms in which this node has a member itself, and nothing else: while it has none, it does
+/// not hear of the room. [`Peer::is_here`] tells them apart.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LifecycleEvent {

@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::client::Client;
 use super::{JoinError, LifecycleEvent, Peer, PeerData};
 use crate::broker::{Delivery, Mailbox, Members, Undelivered, shrink};
+use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
@@ -32,6 +33,21 @@ impl<'a> Held<'a> {
             client,
             _guard: client.membership(),
             _batch: Batch::open(),
+        }
+    }
+}
+
+/// Those who are left in a room that a peer has left.
+pub(super) struct Others {
+    here: Members<Client>,
+    elsewhere: Vec<Member>,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self {
+            here: Members::none(),
+            elsewhere: Vec::new(),
         }
     }
 }
@@ -94,8 +110,7 @@ impl PeerData {
         signal: &Signal,
     ) -> Result<Entered, JoinError> {
         self.check_room_count(id, room, None)?;
-        let joined = self.inner.broker.join_within(id, room, capacity)?;
-        let delivery = joined.members.deliver(Some(id), signal);
+        let (joined, delivery) = self.join_room(held.client, id, room, capacity, signal)?;
         if joined.newly {
             self.announce_joined(held, id, room, joined.members.len());
         }
@@ -144,15 +159,17 @@ impl PeerData {
         id: &PeerId,
         room: &str,
         signal: &Signal,
-    ) -> Option<(Members<Client>, Delivery)> {
-        let departure = self.inner.broker.leave(id, room)?;
-        let delivery = departure.others.deliver(None, signal);
+    ) -> Option<(Others, Delivery)> {
+        // Without a member of its own, this node does not know of them any more.
+        let elsewhere = self.members_elsewhere(room);
+        let (departure, delivery) = self.leave_room(id, room, signal)?;
         self.note_left(held.client, id, &departure);
         self.announce(|| LifecycleEvent::Left {
             peer: Peer::new(self, held.client, Presence::main(*id)),
             room: departure.room.clone(),
         });
-        Some((departure.others, delivery))
+        let here = departure.others;
+        Some((Others { here, elsewhere }, delivery))
     }
 
     /// Takes a peer out of a room for another, which takes `capacity`. Nothing is changed if it cannot be.
@@ -163,21 +180,21 @@ impl PeerData {
         from: &RoomId,
         to: &RoomId,
         capacity: usize,
-    ) -> Result<(Members<Client>, Delivery), JoinError> {
+    ) -> Result<(Others, Delivery), JoinError> {
         let broker = &self.inner.broker;
         if !broker.is_member(id, from.as_str()) {
             return Err(JoinError::NotInRoom);
         }
         if from == to {
-            return Ok((Members::none(), Delivery::default()));
+            return Ok(Default::default());
         }
         self.check_room_count(id, to, Some(from))?;
-        let joined = broker.join_within(id, to, capacity)?;
+        let joined = self.take_place(id, to, capacity)?;
         let left = self.exit(held, id, from.as_str(), &notice::departure(id, from));
         let (others, mut delivery) = left.ok_or(JoinError::NotInRoom)?;
         if joined.newly {
             let arrival = notice::arrival(id, to);
-            let told = joined.members.deliver(Some(id), &arrival);
+            let told = self.tell_arrival(held.client, id, to, &joined, &arrival);
             delivery.full.extend(told.full);
             self.announce_joined(held, id, to, joined.members.len());
         }
@@ -187,18 +204,18 @@ impl PeerData {
     /// Tells a peer that was taken out of a room of each of those who were left there, that they
     /// have left: its client has to end its connections to them. Returns it if it is too slow.
     ///
-    /// What is said of each is said while that one is held, as everything is. Who is in the room
-    /// together with the peer again is not gone.
+    /// What is said of each is said while that one is held, as everything is, as far as it is at this
+    /// node. Who is in the room together with the peer again is not gone.
     pub(super) fn tell_of_others(
         &self,
         client: &Arc<Client>,
         id: &PeerId,
         room: &RoomId,
-        others: &Members<Client>,
+        others: &Others,
     ) -> Option<PeerId> {
         let broker = &self.inner.broker;
         let _batch = Batch::open();
-        for (other, of) in others.iter() {
+        for (other, of) in others.here.iter() {
             let _held = Held::new(of);
             let are_together =
                 broker.is_member(id, room.as_str()) && broker.is_member(&other, room.as_str());
@@ -206,6 +223,16 @@ impl PeerData {
                 continue;
             }
             match client.deliver(&notice::departure(&other, room)) {
+                Ok(()) => {}
+                Err(Undelivered::Full) => return Some(*id),
+                Err(Undelivered::Closed) => return None,
+            }
+        }
+        for other in &others.elsewhere {
+            if broker.is_member(id, room.as_str()) {
+                break;
+            }
+            match client.deliver(&notice::departure(&other.id, room)) {
                 Ok(()) => {}
                 Err(Undelivered::Full) => return Some(*id),
                 Err(Undelivered::Closed) => return None,
@@ -253,10 +280,7 @@ impl PeerData {
         let id = peer.id();
         let mut slow = Vec::new();
         for departure in self.inner.broker.detach(&id) {
-            if !departure.others.is_empty() {
-                let signal = notice::departure(&id, &departure.room);
-                slow.extend(departure.others.deliver(None, &signal).full);
-            }
+            slow.extend(self.tell_departure(&id, &departure).full);
             self.note_left(held.client, &id, &departure);
             self.announce(|| LifecycleEvent::Left {
                 peer: peer.clone(),

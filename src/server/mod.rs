@@ -6,6 +6,7 @@ mod builder;
 #[cfg_attr(not(feature = "metrics"), path = "without_calls.rs")]
 mod calls;
 mod client;
+mod cluster;
 mod connect;
 mod connection;
 mod custom;
@@ -40,6 +41,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 pub use builder::Builder;
+pub use cluster::ClusterStatus;
+pub(crate) use cluster::Post;
 pub(crate) use connection::Connection;
 pub use custom::{CustomEvent, Verdict};
 pub(crate) use drive::{Step, with_scratch};
@@ -52,7 +55,7 @@ pub use namespace::{Ack, AppEvent, Namespace};
 pub(crate) use opening::{Later, Opened, SocketTask};
 pub use peer::{Peer, Wire};
 pub use policy::{Policy, Relay};
-pub(crate) use polling::{PollFuture, Post};
+pub(crate) use polling::PollFuture;
 pub(crate) use request::Task;
 pub(crate) use shutdown::OpenSocket;
 
@@ -66,6 +69,7 @@ use crate::session::Session;
 use crate::wire::intent::Paths;
 use calls::Calls;
 use client::{Arrival, Client};
+use cluster::Cluster;
 use custom::CustomHook;
 use edge::Edge;
 use intake::Intake;
@@ -106,6 +110,8 @@ struct Inner {
     calls: Calls,
     /// Events that nobody asked for.
     ignored: AtomicU64,
+    /// None, where this node is all there is.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// What the builder has settled.
@@ -169,6 +175,10 @@ impl PeerData {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::among(settings, None)
+    }
+
+    fn among(settings: Settings, cluster: Option<Arc<Cluster>>) -> Self {
         let metrics = Metrics::register();
         Self {
             inner: Arc::new(Inner {
@@ -181,6 +191,7 @@ impl PeerData {
                 sessions: Drawn::new(),
                 listeners: Listeners::default(),
                 ignored: AtomicU64::new(0),
+                cluster,
             }),
         }
     }

@@ -31,6 +31,12 @@ pub(crate) enum Opened {
     Socket(SocketTask),
 }
 
+impl Later {
+    pub(super) fn new(future: impl Future<Output = Opened> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
 impl Future for Later {
     type Output = Opened;
 
@@ -119,10 +125,10 @@ impl PeerData {
             return Task::Answer(Refusal::Unavailable.into());
         }
         let server = self.clone();
-        Task::Later(Later(Box::pin(async move {
+        Task::Later(Later::new(async move {
             let verdict = server.authorize(&arrival).await;
             open(Arrival { verdict, ..arrival })
-        })))
+        }))
     }
 
     async fn authorize(&self, arrival: &Arrival) -> Result<Identity, Refused> {
@@ -183,13 +189,13 @@ impl SocketTask {
             Opening::Probe(connection) => return Some(connection),
             Opening::Refused(refused) => return Connection::refused(&server, &refused),
             Opening::Engine(revision, base64, arrival) => {
-                let sid = SessionId::random().ok()?;
+                let sid = server.new_session_id()?;
                 let (session, link) = Session::socket(revision, &sid, base64, &limits, now);
                 (session, link, sid, revision == Revision::V3, arrival)
             }
             Opening::Json(arrival) => {
                 let (session, link) = Session::json(&limits, now);
-                (session, link, SessionId::random().ok()?, true, arrival)
+                (session, link, server.new_session_id()?, true, arrival)
             }
         };
         let verdict = arrival.take_verdict();

@@ -9,6 +9,7 @@ use super::PeerData;
 use super::client::Client;
 use crate::broker::{Delivery, Mailbox, Undelivered};
 use crate::clock;
+use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
@@ -39,6 +40,26 @@ impl From<session::Wire> for Wire {
     }
 }
 
+impl Wire {
+    /// What other nodes are told.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Json => 1,
+            Self::SocketIo2 => 2,
+            Self::SocketIo4 => 4,
+        }
+    }
+
+    /// A number that a later version may have is taken for the plainest.
+    fn numbered(number: u8) -> Self {
+        match number {
+            2 => Self::SocketIo2,
+            4 => Self::SocketIo4,
+            _ => Self::Json,
+        }
+    }
+}
+
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -56,9 +77,17 @@ impl fmt::Display for Wire {
 #[derive(Clone)]
 pub struct Peer {
     server: PeerData,
-    client: Arc<Client>,
+    place: Place,
     presence: Presence,
     identity: Identity,
+}
+
+/// Where a peer's client is connected.
+#[derive(Clone)]
+enum Place {
+    Here(Arc<Client>),
+    /// At another node, from which this one knows how it speaks.
+    Elsewhere(Wire),
 }
 
 impl Peer {
@@ -89,10 +118,34 @@ impl Peer {
     ) -> Self {
         Self {
             server: server.clone(),
-            client: Arc::clone(client),
+            place: Place::Here(Arc::clone(client)),
             presence,
             identity,
         }
+    }
+
+    /// A peer at another node.
+    pub(super) fn elsewhere(server: &PeerData, member: &Member) -> Self {
+        Self {
+            server: server.clone(),
+            place: Place::Elsewhere(Wire::numbered(member.wire)),
+            presence: Presence::main(member.id),
+            identity: Identity::anonymous(),
+        }
+    }
+
+    fn client(&self) -> Option<&Arc<Client>> {
+        match &self.place {
+            Place::Here(client) => Some(client),
+            Place::Elsewhere(_) => None,
+        }
+    }
+
+    /// Whether it is connected to this node. Of a peer at another one this node knows its id and
+    /// which protocol it speaks; it can be sent signals and be disconnected.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.client().is_some()
     }
 
     /// Its public name, which it has while it is connected.
@@ -108,7 +161,7 @@ impl Peer {
     }
 
     /// Who it is, in the application's own terms: what the policy that let it in has called it, if
-    /// that is a `T`. It stays so when the peer is gone.
+    /// that is a `T`. It stays so when the peer is gone. None of a peer at another node.
     #[must_use]
     pub fn identity<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.identity.get()
@@ -117,36 +170,43 @@ impl Peer {
     /// Which protocol its client speaks.
     #[must_use]
     pub fn wire(&self) -> Wire {
-        self.client.wire.into()
+        match &self.place {
+            Place::Here(client) => client.wire.into(),
+            Place::Elsewhere(wire) => *wire,
+        }
     }
 
-    /// What carries its client's packets at the moment; nothing, if that is gone.
+    /// What carries its client's packets at the moment; nothing, if that is gone, or at another node.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
-        self.client.with(|session| session.transport())
+        self.client()?.with(|session| session.transport())
     }
 
-    /// How long ago its client opened the session.
+    /// How long ago its client opened the session; nothing, if that is at another node.
     #[must_use]
     pub fn age(&self) -> Duration {
-        clock::now().saturating_duration_since(self.client.since)
+        let since = self.client().map(|client| client.since);
+        since.map_or(Duration::ZERO, |since| {
+            clock::now().saturating_duration_since(since)
+        })
     }
 
     /// The address that its client opened the session from, which
     /// [trusted proxies](crate::Builder::trusted_proxies) speak for. None where the web framework
-    /// does not tell who connected.
+    /// does not tell who connected, and of a peer at another node.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        self.client.address
+        self.client()?.address
     }
 
-    /// The server that it is connected to.
+    /// This server, whichever node of it the peer is at.
     #[must_use]
     pub fn server(&self) -> &PeerData {
         &self.server
     }
 
-    /// The rooms that it is in, in no order. Rooms are for peers in `/`; others are in none.
+    /// The rooms that it is in, in no order. Rooms are for peers in `/`; others are in none. Of a
+    /// peer at another node, none are known.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         self.server.inner.broker.rooms_of(&self.presence.id)
@@ -157,21 +217,24 @@ impl Peer {
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn send(&self, signal: &Signal) -> Delivery {
         let mut delivery = Delivery::default();
-        if !self.client.is_connected(&self.presence) {
+        let Some(client) = self.client() else {
+            return self.server.to_peer(&self.presence.id, signal);
+        };
+        if !client.is_connected(&self.presence) {
             return delivery;
         }
         let delivered = match &self.presence.namespace {
-            None => self.client.deliver(signal),
+            None => client.deliver(signal),
             Some(namespace) => {
                 let packet = socket::in_namespace(signal.packet(), namespace);
-                self.client.deliver(&signal.with_packet(packet))
+                client.deliver(&signal.with_packet(packet))
             }
         };
         match delivered {
             Ok(()) => delivery.delivered = 1,
             Err(Undelivered::Full) => {
                 delivery.full.push(self.presence.id);
-                self.server.close(&self.client, CloseReason::SlowConsumer);
+                self.server.close(client, CloseReason::SlowConsumer);
             }
             Err(Undelivered::Closed) => {}
         }
@@ -188,9 +251,12 @@ impl Peer {
     /// False if it is gone already.
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn disconnect(&self) -> bool {
-        let connected = self.client.is_connected(&self.presence);
+        let Some(client) = self.client() else {
+            return self.server.disconnect(&self.presence.id);
+        };
+        let connected = client.is_connected(&self.presence);
         if connected {
-            self.server.close(&self.client, CloseReason::Kicked);
+            self.server.close(client, CloseReason::Kicked);
         }
         connected
     }

@@ -3,8 +3,8 @@
 use tokio::runtime::Handle;
 
 use super::opening::{Later, Opened, Opening, SocketTask};
-use super::polling::{Dress, PollFuture, Post};
-use super::{Connection, PeerData, Wire};
+use super::polling::{self, Dress, PollFuture};
+use super::{Connection, PeerData, Post, Wire};
 use crate::clock;
 use crate::error::Refused;
 use crate::id::SessionId;
@@ -63,6 +63,20 @@ impl PeerData {
             let reply = Reply::from(door.turn_away(TurnedAway::Banned));
             return Task::Answer(reply.allow_origin(head.header("origin")));
         }
+        if door == Door::Engine
+            && let Some(task) = self.forwarded(head)
+        {
+            return task;
+        }
+        self.task_at(door, head)
+    }
+
+    /// What there is to do for a request within a session of this node that has come by another.
+    pub(super) fn task_within(&self, head: &Head<'_>) -> Task {
+        self.task_at(Door::Engine, head)
+    }
+
+    fn task_at(&self, door: Door, head: &Head<'_>) -> Task {
         let task = match door.read(head, |sid| self.known(sid)) {
             Intent::Answer(reply) => {
                 if reply.status >= 400 {
@@ -88,7 +102,10 @@ impl PeerData {
             } => {
                 let dress = self.dress(head, Some(&sid), None);
                 let client = self.session(&sid).ok_or(Refusal::SessionUnknown);
-                client.map(|client| Task::Post(Post::new(self, client, content, length, dress)))
+                client.map(|client| {
+                    let post = polling::Post::new(self, client, content, length, dress);
+                    Task::Post(Post::Here(post))
+                })
             }
             Intent::Socket { target, handshake } => self.socket(door, head, target, handshake),
         };
@@ -118,7 +135,7 @@ impl PeerData {
         let wire = session::Wire::Engine(revision);
         let arrival = self.arrive(door, head, wire, format.jsonp.is_some())?;
         // Without a runtime there is no timer that could end the session.
-        let (Ok(sid), Ok(_)) = (SessionId::random(), Handle::try_current()) else {
+        let (Some(sid), Ok(_)) = (self.new_session_id(), Handle::try_current()) else {
             return Err(Refusal::Unavailable);
         };
         let dress = self.dress(head, Some(&sid), format.jsonp);

@@ -102,7 +102,8 @@ impl PeerData {
     /// what waits for it and is then told in the way of its wire: a waiting poll ends with a close
     /// packet, a websocket with the close frame 1001. Socket.IO clients take both as a reason to
     /// connect again. The rooms are told of each departure, and [`lifecycle`](Self::lifecycle) of
-    /// each end, with [`CloseReason::ShuttingDown`]. The second half of the grace is for clients to
+    /// each end, with [`CloseReason::ShuttingDown`]. Other nodes of a
+    /// [`cluster`](crate::Builder::cluster) are told goodbye in the end. The second half of the grace is for clients to
     /// take their last messages and to hang up.
     ///
     /// A web server's own graceful shutdown knows nothing of websockets, but of the answers to
@@ -151,16 +152,19 @@ impl PeerData {
         }
         let left = grace.saturating_sub(start.elapsed());
         let _ = timeout(left, drain.emptied()).await;
+        self.leave_cluster().await;
         let open = drain.count();
         observe::shutdown_done(open);
         open
     }
 
-    /// Whether it is of use to send new clients here: not once the server is being shut down. What
-    /// a load balancer wants to know, other than whether the process lives.
+    /// Whether it is of use to send new clients here: not once the server is being shut down, nor
+    /// while it cannot reach the other nodes of its [`cluster`](crate::Builder::cluster). What a load
+    /// balancer wants to know, other than whether the process lives.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.inner.intake.drain.has_begun()
+        let cluster = self.cluster_status();
+        !self.inner.intake.drain.has_begun() && cluster.is_none_or(|status| status.is_ready())
     }
 
     /// Each session with the moment at which it is to end, in that order.

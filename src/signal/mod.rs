@@ -202,6 +202,37 @@ impl Signal {
         }
     }
 
+    /// One whose two forms are known; see [`json_within`](Self::json_within).
+    pub(crate) fn from_forms(
+        packet: Bytes,
+        json: Bytes,
+        attachments: Option<Arc<Attachments>>,
+    ) -> Self {
+        Self {
+            packet,
+            json: Json::Apart(json),
+            attachments,
+        }
+    }
+
+    /// The bytes that it holds, attachments included.
+    pub(crate) fn size(&self) -> usize {
+        let apart = match &self.json {
+            Json::Within(_) => 0,
+            Json::Apart(json) => json.len(),
+        };
+        let attachments = self.attachments().map_or(&[][..], |all| &all.parts);
+        self.packet.len() + apart + attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Where in the packet the plain JSON form is, if it is there.
+    pub(crate) fn json_within(&self) -> Option<Range<u32>> {
+        match &self.json {
+            Json::Within(span) => Some(span.clone()),
+            Json::Apart(_) => None,
+        }
+    }
+
     /// The same as it is said to a client in another namespace than `/`.
     pub(crate) fn with_packet(&self, packet: Bytes) -> Self {
         Self {

@@ -348,6 +348,14 @@ fn read_key(head: &Head<'_>) -> Option<String> {
         .then(|| derive_accept_key(key.as_bytes()))
 }
 
+/// The session that a long-polling request is about, as far as its query says that it is one.
+pub(crate) fn polled_session(query: &str) -> Option<SessionId> {
+    let query = Query::read(query);
+    let polls = query.transport.as_deref() == Some("polling");
+    let sid = query.sid.filter(|_| polls)?;
+    SessionId::parse(&sid).ok()
+}
+
 /// The parameters of an Engine.IO request; the first of each name counts, others are the
 /// application's.
 #[derive(Default)]

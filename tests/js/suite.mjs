@@ -18,7 +18,12 @@ const SUITES = {
   standalone: "standalone",
   nginx: "nginx",
   trust: "trust",
+  cluster_nats: "cluster",
+  cluster_redis: "cluster",
 };
+
+/** What a folder needs: a dead node is noticed after 15 seconds, so that a test waits longer than usual. */
+const SETTINGS = { cluster: { PATIENCE_MS: "60000" } };
 
 const arguments_ = process.argv.slice(2);
 const files = arguments_.filter((name) => name.endsWith(".test.mjs"));
@@ -39,7 +44,7 @@ for (const name of names.length > 0 ? names : Object.keys(SUITES)) {
 async function passes(name, paths) {
   const options = ["--test", "--test-concurrency=2", "--test-reporter=./support/reporter.mjs", "--test-reporter-destination=stdout"];
   const child = spawn(process.execPath, [...options, ...paths], {
-    env: { ...process.env, SUITE: name, ...(SUITES[name] === "doors" && { DOOR: name }) },
+    env: { ...process.env, SUITE: name, ...(SUITES[name] === "doors" && { DOOR: name }), ...SETTINGS[SUITES[name]] },
     stdio: "inherit",
   });
   const [code] = await once(child, "exit");

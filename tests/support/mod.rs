@@ -10,6 +10,7 @@ mod bystanders;
 mod hosts;
 mod http;
 mod log;
+mod nodes;
 mod peer;
 mod polling;
 mod program;
@@ -23,6 +24,7 @@ pub(crate) use hosts::{Host, Site, application, serve_axum, serve_hyper, signals
 pub(crate) use hosts::{run_actix, serve_actix};
 pub(crate) use http::{Exchange, Request, Response};
 pub(crate) use log::Log;
+pub(crate) use nodes::{Node, acquaint, cluster, everywhere, id, quiet_everywhere, room};
 pub(crate) use peer::{
     Heard, Peer, ROOM, Wire, all_quiet, event, event_to, everybody, message, pair,
 };

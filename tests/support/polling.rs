@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,7 +48,9 @@ impl Packet {
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Polling {
-    address: SocketAddr,
+    /// Requests go to each of these in turns.
+    addresses: Vec<SocketAddr>,
+    turn: AtomicUsize,
     pub(crate) revision: Revision,
     pub(crate) sid: String,
     extra: String,
@@ -58,7 +61,8 @@ impl Polling {
     /// A session just opened; `extra` is added to every query.
     pub(crate) async fn open(site: &Site, revision: Revision, extra: &str) -> Self {
         let mut client = Self {
-            address: site.address,
+            addresses: vec![site.address],
+            turn: AtomicUsize::new(0),
             revision,
             sid: String::new(),
             extra: extra.to_owned(),
@@ -87,6 +91,16 @@ impl Polling {
         (client, connected)
     }
 
+    /// Sends each request to another of these, as a proxy might that knows of no sessions.
+    pub(crate) fn go_round(&mut self, sites: &[&Site]) {
+        self.addresses = sites.iter().map(|site| site.address).collect();
+    }
+
+    fn address(&self) -> SocketAddr {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.addresses[turn % self.addresses.len()]
+    }
+
     /// Where this session is requested.
     pub(crate) fn target(&self) -> String {
         let number = self.revision.number();
@@ -107,12 +121,12 @@ impl Polling {
     }
 
     pub(crate) async fn get(&self) -> Response {
-        Request::get(&self.target()).send(self.address).await
+        Request::get(&self.target()).send(self.address()).await
     }
 
     /// A GET on its way, to be answered later.
     pub(crate) async fn start_get(&self) -> Exchange {
-        Request::get(&self.target()).start(self.address).await
+        Request::get(&self.target()).start(self.address()).await
     }
 
     /// Sends text packets in one POST.
@@ -128,14 +142,16 @@ impl Polling {
 
     /// Sends a body as text.
     pub(crate) async fn post_body(&self, body: impl Into<Vec<u8>>) -> Response {
-        Request::post(&self.target(), body).send(self.address).await
+        Request::post(&self.target(), body)
+            .send(self.address())
+            .await
     }
 
     /// Sends a body as bytes.
     pub(crate) async fn post_octets(&self, body: Vec<u8>) -> Response {
         Request::post(&self.target(), body)
             .header("Content-Type", "application/octet-stream")
-            .send(self.address)
+            .send(self.address())
             .await
     }
 
@@ -144,7 +160,7 @@ impl Polling {
         let post = Request::post(&self.target(), "").announce(length);
         let mut post = post
             .header("Expect", "100-continue")
-            .start(self.address)
+            .start(self.address())
             .await;
         assert_eq!(post.response().await.status, 100);
         post

@@ -1,6 +1,6 @@
 //! One simulated client: what it says and hears, over whatever carries it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ enum Say {
 }
 
 pub(super) struct Guest {
-    server: PeerData,
+    pub(super) server: PeerData,
     kind: Kind,
     sid: Option<String>,
     pub(super) id: Option<PeerId>,
@@ -67,7 +67,11 @@ pub(super) struct Guest {
     /// Answers no heartbeat any more.
     pub(super) silent: bool,
     rooms: BTreeSet<usize>,
+    /// Rooms that it has left, if it is not to come back to those.
+    left: Option<BTreeSet<usize>>,
     said: u64,
+    /// To whom it has said what: whether to one peer only, and in which room.
+    pub(super) addressed: BTreeMap<u64, (bool, usize)>,
     pub(super) heard: Vec<Heard>,
     /// An event whose attachments are still to come.
     partial: Option<(Value, usize)>,
@@ -89,7 +93,9 @@ impl Guest {
             over: false,
             silent: false,
             rooms: BTreeSet::new(),
+            left: None,
             said: 0,
+            addressed: BTreeMap::new(),
             heard: Vec::new(),
             partial: None,
         };
@@ -117,6 +123,15 @@ impl Guest {
             guest.says.push_back(Say::Text("40".to_owned()));
         }
         guest
+    }
+
+    /// From now on it does not come back to a room that it has left.
+    pub(super) fn never_returns(&mut self) {
+        self.left = Some(BTreeSet::new());
+    }
+
+    fn has_left(&self, room: usize) -> bool {
+        self.left.as_ref().is_some_and(|left| left.contains(&room))
     }
 
     fn query(&self, transport: &str) -> String {
@@ -152,11 +167,14 @@ impl Guest {
         let room = dice.below(ROOMS.len());
         let name = ROOMS[room];
         match dice.below(10) {
-            0 | 1 if !self.rooms.contains(&room) => {
+            0 | 1 if !self.rooms.contains(&room) && !self.has_left(room) => {
                 self.rooms.insert(room);
                 self.say_event("CONNECT", name, None, "null");
             }
             2 if dice.once_in(2) && self.rooms.remove(&room) => {
+                if let Some(left) = &mut self.left {
+                    left.insert(room);
+                }
                 self.say_event("DISCONNECT", name, None, "null");
             }
             3 if dice.once_in(4) => self.say_event("CHAT", "nowhere", None, "{\"n\":0}"),
@@ -164,6 +182,7 @@ impl Guest {
             5 | 6 if self.rooms.contains(&room) => {
                 self.said += 1;
                 let number = self.said;
+                self.addressed.insert(number, (false, room));
                 if self.kind == Kind::Json || dice.once_in(2) {
                     let long = "x".repeat(dice.below(2_000));
                     self.say_event(
@@ -182,6 +201,7 @@ impl Guest {
                 let kind = *dice.pick(&["OFFER", "ANSWER", "CANDIDATE"]).unwrap();
                 if let Some(callee) = callee {
                     self.said += 1;
+                    self.addressed.insert(self.said, (true, room));
                     let payload = format!("{{\"n\":{}}}", self.said);
                     self.say_event(kind, name, Some(callee), &payload);
                 }
@@ -527,9 +547,10 @@ impl Guest {
             return;
         };
         let caller = caller.parse().unwrap();
+        let room = || RoomId::new(event["room"]["id"].as_str().unwrap()).unwrap();
         self.heard.push(match event["type"].as_str().unwrap() {
-            "CONNECT" => Heard::Came(caller),
-            "DISCONNECT" => Heard::Left(caller),
+            "CONNECT" => Heard::Came(caller, room()),
+            "DISCONNECT" => Heard::Left(caller, room()),
             _ => Heard::Said(caller, event["payload"]["n"].as_u64().unwrap()),
         });
     }

@@ -9,6 +9,7 @@ mod dice;
 #[cfg(feature = "metrics")]
 mod figures;
 mod guest;
+mod nodes;
 mod record;
 mod wire;
 
@@ -101,44 +102,8 @@ impl<'a> World<'a> {
             let kind = *self.dice.pick(&Kind::ALL).unwrap();
             self.guests.push(Guest::open(&self.server, kind));
         }
-        let dice = &mut self.dice;
         for guest in &mut self.guests {
-            match dice.below(40) {
-                0..=9 => guest.think(dice),
-                10..=17 => guest.speak(dice),
-                18..=24 => guest.listen(),
-                25..=27 => {
-                    if let Some((_, body)) = &guest.post {
-                        body.arrive(1 + dice.below(4));
-                    }
-                }
-                28..=29 => guest.try_to_move(),
-                30 if dice.once_in(3) => guest.stay(),
-                31 => {
-                    if let Some(socket) = &mut guest.socket {
-                        socket.stalled = true;
-                    }
-                }
-                32..=33 => {
-                    if let Some(socket) = guest.socket.as_mut().filter(|socket| socket.stalled) {
-                        socket.resume();
-                    }
-                }
-                34 if dice.once_in(10) => guest.silent = true,
-                35 if dice.once_in(10) => guest.end(),
-                36 if dice.once_in(10) => guest.say_goodbye(),
-                37 if dice.once_in(10) => guest.blunder(),
-                38 if dice.once_in(10) => {
-                    if let Some(id) = guest.id {
-                        self.server.disconnect(&id);
-                    }
-                }
-                _ => {}
-            }
-            // What is on its way arrives now, or in part, or later.
-            if !dice.once_in(4) {
-                guest.go_on(1 + dice.below(4));
-            }
+            act(guest, &mut self.dice);
         }
         if self.dice.once_in(4) {
             let millis = self.dice.below(3_000);
@@ -275,6 +240,46 @@ impl<'a> World<'a> {
         for client in self.clients.values() {
             assert_eq!(client.strong_count(), 0, "no client is kept");
         }
+    }
+}
+
+/// One guest does something, or something happens to it.
+fn act(guest: &mut Guest, dice: &mut Dice) {
+    match dice.below(40) {
+        0..=9 => guest.think(dice),
+        10..=17 => guest.speak(dice),
+        18..=24 => guest.listen(),
+        25..=27 => {
+            if let Some((_, body)) = &guest.post {
+                body.arrive(1 + dice.below(4));
+            }
+        }
+        28..=29 => guest.try_to_move(),
+        30 if dice.once_in(3) => guest.stay(),
+        31 => {
+            if let Some(socket) = &mut guest.socket {
+                socket.stalled = true;
+            }
+        }
+        32..=33 => {
+            if let Some(socket) = guest.socket.as_mut().filter(|socket| socket.stalled) {
+                socket.resume();
+            }
+        }
+        34 if dice.once_in(10) => guest.silent = true,
+        35 if dice.once_in(10) => guest.end(),
+        36 if dice.once_in(10) => guest.say_goodbye(),
+        37 if dice.once_in(10) => guest.blunder(),
+        38 if dice.once_in(10) => {
+            if let Some(id) = guest.id {
+                guest.server.disconnect(&id);
+            }
+        }
+        _ => {}
+    }
+    // What is on its way arrives now, or in part, or later.
+    if !dice.once_in(4) {
+        guest.go_on(1 + dice.below(4));
     }
 }
 

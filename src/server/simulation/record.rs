@@ -13,8 +13,8 @@ use crate::sync::lock;
 /// What one peer hears of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    Came(PeerId),
-    Left(PeerId),
+    Came(PeerId, RoomId),
+    Left(PeerId, RoomId),
     Said(PeerId, u64),
 }
 
@@ -93,12 +93,12 @@ impl Book {
                 }
                 LifecycleEvent::Joined { peer, room } => {
                     assert!(self.connected.contains(&peer.id()));
-                    let members = self.rooms.entry(room).or_default();
+                    let members = self.rooms.entry(room.clone()).or_default();
                     assert!(!members.contains(&peer.id()), "nobody joins twice");
                     members.push(peer.id());
                     for other in members.clone() {
                         if other != peer.id() {
-                            self.expect(other, Heard::Came(peer.id()));
+                            self.expect(other, Heard::Came(peer.id(), room.clone()));
                         }
                     }
                 }
@@ -112,7 +112,7 @@ impl Book {
                         self.rooms.remove(&room);
                     }
                     for other in others {
-                        self.expect(other, Heard::Left(peer.id()));
+                        self.expect(other, Heard::Left(peer.id(), room.clone()));
                     }
                 }
                 LifecycleEvent::Disconnected { peer, .. } => {

@@ -33,6 +33,7 @@ describe("the program", () => {
     ["PEER_DATA_MAX_MESSAGE_BYTES", "0"],
     ...PATHS.flatMap((name) => ["relative", "/a b", "/a?b"].map((value) => [name, value])),
     ...SWITCHES.map((name) => [name, "perhaps"]),
+    ...["nowhere", "http://127.0.0.1", "nats://127.0.0.1:port", "redis://127.0.0.1#no prefix"].map((value) => ["PEER_DATA_CLUSTER", value]),
     ["HOST", "not a host"],
   ];
   for (const [name, value] of wrong) {

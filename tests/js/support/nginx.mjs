@@ -19,7 +19,7 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
 /**
  * Starts nginx in front of servers, each a port: `{url, plainUrl, port, site, stop()}`.
  *
- * It speaks TLS with a certificate that nobody trusts. It ends with the test `t`, if one is given.
+ * `signaling` may be several servers; each is asked in turn. It speaks TLS with a certificate that nobody trusts. It ends with the test `t`, if one is given.
  */
 export async function startNginx({ t, signaling, application = signaling }) {
   if (!existsSync(EXECUTABLE)) throw new Error(`${EXECUTABLE} is not there: apt-get install nginx`);
@@ -50,8 +50,8 @@ class Nginx {
     ], { stdio: "pipe" });
     const { signaling, application } = upstreams;
     this.site = substituted(readFileSync(CONFIGURATION, "utf8"), [
-      ["upstream signaling {\n    server 127.0.0.1:3000;", `upstream signaling {\n    server 127.0.0.1:${signaling};`],
-      ["upstream application {\n    server 127.0.0.1:3000;", `upstream application {\n    server 127.0.0.1:${application};`],
+      ["upstream signaling {\n    server 127.0.0.1:3000;", `upstream signaling {\n${servers(signaling)}`],
+      ["upstream application {\n    server 127.0.0.1:3000;", `upstream application {\n${servers(application)}`],
       ["listen 80;", `listen 127.0.0.1:${plainPort};`],
       ["listen 443 ssl", `listen 127.0.0.1:${port} ssl`],
       ["/etc/ssl/example.org/fullchain.pem", certificate],
@@ -101,6 +101,8 @@ function mainConfiguration(folder) {
     "}",
   ].join("\n");
 }
+
+const servers = (ports) => [ports].flat().map((port) => `    server 127.0.0.1:${port};`).join("\n");
 
 function substituted(text, pairs) {
   return pairs.reduce((done, [from, to]) => {

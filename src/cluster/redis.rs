@@ -1,0 +1,227 @@
+//! Redis as the bus.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
+    PushInfo, PushKind, TlsCertificates, Value,
+};
+use tokio::sync::oneshot;
+
+use super::link::{Broken, Bus, Connection, Gate, Line, Link, choose_cryptography};
+use super::{BoxFuture, ClusterAdapter, ClusterError, Inbound, Subjects, Target};
+use crate::error::Error;
+use crate::id::{NodeId, RoomId};
+use crate::limits::{CLUSTER_BUS_TIME, CLUSTER_OUTBOX_BYTES};
+use crate::sync::lock;
+
+/// Many nodes as one, on [Redis](https://redis.io) 6 or later, or what speaks its protocol.
+///
+/// It uses publish and subscribe alone: no key is written.
+///
+/// ```no_run
+/// use peer_data_server::{PeerData, Redis, RedisOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), peer_data_server::Error> {
+/// let bus = Redis::connect("redis://10.0.0.5:6379", RedisOptions::default())?;
+/// let server = PeerData::builder().cluster(bus).build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What goes over it
+///
+/// One connection, of protocol RESP3, subscribed to a channel for all nodes, one for this node, and
+/// one for each room that has a member here: see [`Subjects`]. Redis sends a node also what it has
+/// published itself to a room, which costs its way back.
+pub struct Redis {
+    link: Link<RedisBus>,
+}
+
+impl Redis {
+    /// An adapter for the server of a URL: `redis://user:password@host:6379`, `rediss://` with TLS.
+    ///
+    /// It does not connect yet: the server does, when it is built, and goes on trying while the bus
+    /// is away.
+    ///
+    /// # Errors
+    ///
+    /// When the URL or a certificate cannot be read. [`Error::subject`] is `cluster`; the text does
+    /// not repeat the URL, which may hold a password.
+    pub fn connect(url: &str, options: RedisOptions) -> Result<Self, Error> {
+        let refuse = |error: redis::RedisError| {
+            Error::new("cluster", format!("not a URL of Redis: {error}"))
+        };
+        let info: ConnectionInfo = url.into_connection_info().map_err(refuse)?;
+        let settings = info.redis_settings().clone();
+        let info = info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
+        let client = match options.tls {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        };
+        let bus = RedisBus {
+            client: client.map_err(refuse)?,
+        };
+        Ok(Self {
+            link: Link::new(bus, options.subjects, options.queue_bytes),
+        })
+    }
+}
+
+impl ClusterAdapter for Redis {
+    fn start(&self, node: NodeId, inbound: Inbound) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(std::future::ready(self.link.start(node, inbound)))
+    }
+
+    fn publish(&self, to: Target<'_>, parcel: Bytes) -> Result<(), ClusterError> {
+        self.link.publish(to, parcel)
+    }
+
+    fn interest(&self, room: &RoomId, wanted: bool) {
+        self.link.interest(room, wanted);
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.stop())
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+/// How [`Redis`] is used.
+///
+/// ```
+/// use peer_data_server::{RedisOptions, Subjects};
+///
+/// let options = RedisOptions::default().subjects(Subjects::new("shop")?);
+/// # Ok::<(), peer_data_server::Error>(())
+/// ```
+pub struct RedisOptions {
+    subjects: Subjects,
+    queue_bytes: usize,
+    tls: Option<TlsCertificates>,
+}
+
+impl RedisOptions {
+    /// Below which prefix the channels are. Default: `peer-data`. Applications that share a bus must
+    /// not share a prefix.
+    #[must_use]
+    pub fn subjects(mut self, subjects: Subjects) -> Self {
+        self.subjects = subjects;
+        self
+    }
+
+    /// Bytes of parcels that may wait to be sent. Default: 16 MiB. Over it a parcel is refused, with
+    /// [`ClusterError::Full`].
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// Whom to trust and as whom to come, for `rediss://`, as [`redis::TlsCertificates`] of version 1
+    /// has it. Default: whom the operating system trusts, and as nobody.
+    #[must_use]
+    pub fn tls(mut self, certificates: TlsCertificates) -> Self {
+        self.tls = Some(certificates);
+        self
+    }
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self {
+            subjects: Subjects::default(),
+            queue_bytes: CLUSTER_OUTBOX_BYTES,
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("subjects", &self.subjects)
+            .field("queue_bytes", &self.queue_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+struct RedisBus {
+    client: Client,
+}
+
+impl Bus for RedisBus {
+    type Line = RedisLine;
+
+    async fn connect(&self, gate: Gate) -> Result<Connection<RedisLine>, Broken> {
+        choose_cryptography();
+        let (sender, gone) = oneshot::channel();
+        let sender = Mutex::new(Some(sender));
+        let push = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+            match push.kind {
+                PushKind::Message => {
+                    if let Some(Value::BulkString(parcel)) = push.data.into_iter().nth(1) {
+                        gate.deliver(parcel.into());
+                    }
+                }
+                PushKind::Disconnection => drop(lock(&sender).take()),
+                _ => {}
+            }
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CLUSTER_BUS_TIME))
+            .set_response_timeout(Some(CLUSTER_BUS_TIME))
+            .set_push_sender(push);
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let connection = connection.await.map_err(|_| Broken)?;
+        let line = RedisLine { connection };
+        Ok(Connection { line, gone })
+    }
+}
+
+struct RedisLine {
+    connection: MultiplexedConnection,
+}
+
+impl Line for RedisLine {
+    /// What Redis itself allows, unless it is told otherwise, for one string.
+    fn max_parcel(&self) -> usize {
+        512 << 20
+    }
+
+    async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
+        let confirmed = self.connection.subscribe(subjects).await;
+        confirmed.map_err(|_| Broken)
+    }
+
+    async fn unsubscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
+        let confirmed = self.connection.unsubscribe(subjects).await;
+        confirmed.map_err(|_| Broken)
+    }
+
+    async fn publish(&mut self, parcels: Vec<(String, Bytes)>) -> Result<(), Broken> {
+        let mut pipe = redis::pipe();
+        for (subject, parcel) in &parcels {
+            pipe.cmd("PUBLISH").arg(subject).arg(&**parcel).ignore();
+        }
+        let answered = pipe.query_async::<()>(&mut self.connection).await;
+        answered.map_err(|_| Broken)
+    }
+
+    /// Nothing waits: what was published was answered.
+    async fn flush(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+}

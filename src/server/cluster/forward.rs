@@ -1,0 +1,439 @@
+//! Long-polling without sticky sessions: a request for a session of another node is asked of that
+//! node, and answered as if the session were here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::requests::Answer;
+use super::{Cluster, PeerData};
+use crate::clock;
+use crate::cluster::{Malformed, Parcel, Reader, Target, Writer};
+use crate::id::NodeId;
+use crate::limits::{CLUSTER_REQUEST_BYTES, CLUSTER_REQUESTS};
+use crate::server::opening::{Later, Opened};
+use crate::server::{Task, polling};
+use crate::sync::lock;
+use crate::wire::intent::{Head, Upgrade, polled_session};
+use crate::wire::reply::{Refusal, Reply};
+
+/// The headers that an answer within a session depends on.
+const ASKED: [&str; 3] = ["origin", "content-type", "content-length"];
+
+/// The headers that an answer within a session can have.
+const ANSWERED: [&str; 8] = [
+    "content-type",
+    "set-cookie",
+    "cache-control",
+    "access-control-allow-origin",
+    "access-control-allow-credentials",
+    "vary",
+    "retry-after",
+    "content-length",
+];
+
+/// What is asked of another node.
+struct Question {
+    method: String,
+    query: String,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
+impl Question {
+    fn of(head: &Head<'_>) -> Self {
+        let headers = ASKED.iter();
+        let headers = headers.filter_map(|name| Some((*name, head.header(name)?.to_owned())));
+        Self {
+            method: head.method.to_owned(),
+            query: head.query.to_owned(),
+            headers: headers.collect(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn write(&self) -> Bytes {
+        let mut out = Writer::default();
+        out.bytes(self.method.as_bytes());
+        out.bytes(self.query.as_bytes());
+        write_headers(&self.headers, &mut out);
+        out.bytes(&self.body);
+        out.0.into()
+    }
+
+    fn read(bytes: Bytes) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        Ok(Self {
+            method: from.text()?,
+            query: from.text()?,
+            headers: read_headers(&ASKED, &mut from)?,
+            body: from.bytes()?,
+        })
+    }
+}
+
+fn write_reply(reply: &Reply) -> Bytes {
+    let mut out = Writer::default();
+    out.number(reply.status.into());
+    write_headers(&reply.headers, &mut out);
+    out.bytes(&reply.body);
+    out.0.into()
+}
+
+fn read_reply(bytes: Bytes) -> Result<Reply, Malformed> {
+    let mut from = Reader::new(bytes);
+    Ok(Reply {
+        status: u16::try_from(from.number()?).map_err(|_| Malformed)?,
+        headers: read_headers(&ANSWERED, &mut from)?,
+        body: from.bytes()?,
+    })
+}
+
+fn write_headers(headers: &[(&'static str, String)], out: &mut Writer) {
+    out.length(headers.len());
+    for (name, value) in headers {
+        out.bytes(name.as_bytes());
+        out.bytes(value.as_bytes());
+    }
+}
+
+/// Those that are known; a later version may have others.
+fn read_headers(
+    known: &[&'static str],
+    from: &mut Reader,
+) -> Result<Vec<(&'static str, String)>, Malformed> {
+    let count = from.count(2)?;
+    let mut headers = Vec::new();
+    for _ in 0..count {
+        let (name, value) = (from.text()?, from.text()?);
+        if let Some(name) = known.iter().find(|known| **known == name) {
+            headers.push((*name, value));
+        }
+    }
+    Ok(headers)
+}
+
+impl PeerData {
+    /// What there is to do for a request within a session of another node; none if it is not one.
+    pub(in crate::server) fn forwarded(&self, head: &Head<'_>) -> Option<Task> {
+        let cluster = self.cluster()?;
+        let sid = polled_session(head.query)?;
+        let node = sid.node();
+        if node == cluster.node || !cluster.knows(node) {
+            return None;
+        }
+        let asking = Asking {
+            server: self.clone(),
+            node,
+            question: Question::of(head),
+        };
+        match head.method {
+            "GET" => Some(Task::Later(Later::new(async move {
+                Opened::Answer(asking.answer().await)
+            }))),
+            "POST" => Some(Task::Post(Post::Elsewhere(asking))),
+            _ => None,
+        }
+    }
+}
+
+/// A POST of packets, to a session here or at another node.
+#[derive(Debug)]
+pub(crate) enum Post {
+    Here(polling::Post),
+    Elsewhere(Asking),
+}
+
+impl Post {
+    /// Reads the body with `next`, piece by piece, and has its packets acted on.
+    pub(crate) async fn run<E>(
+        self,
+        next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+    ) -> Reply {
+        match self {
+            Self::Here(post) => post.run(next).await,
+            Self::Elsewhere(asking) => asking.post(next).await,
+        }
+    }
+}
+
+/// A request that is to be asked of another node.
+pub(crate) struct Asking {
+    server: PeerData,
+    node: NodeId,
+    question: Question,
+}
+
+impl Asking {
+    async fn post<E>(
+        mut self,
+        next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+    ) -> Reply {
+        let limits = Arc::clone(&self.server.inner.settings.limits);
+        let body = collect(next, limits.max_message);
+        match tokio::time::timeout(limits.body_timeout, body).await {
+            Ok(Ok(body)) => self.question.body = body,
+            Ok(Err(refusal)) => return self.refuse(refusal),
+            Err(_) => return self.refuse(Refusal::BodyTimeout),
+        }
+        self.answer().await
+    }
+
+    /// Asks, and waits for the answer. Dropped before, it tells the other node that its client has
+    /// cut the request.
+    async fn answer(self) -> Reply {
+        let Some(cluster) = self.server.cluster() else {
+            return self.refuse(Refusal::SessionUnknown);
+        };
+        let limits = &self.server.inner.settings.limits;
+        // The longest that a session can be silent, and some more.
+        let patience = limits.ping_interval + limits.ping_timeout + Duration::from_secs(15);
+        let number = cluster.number();
+        let until = clock::now() + patience;
+        let expected = lock(&cluster.requests).expect(number, self.node, until);
+        let Some(answered) = expected else {
+            return self.refuse(Refusal::Unavailable);
+        };
+        let mut open = Open {
+            cluster,
+            node: self.node,
+            number,
+            asked: false,
+        };
+        let parcel = Parcel::Request {
+            request: number,
+            body: self.question.write(),
+        };
+        if cluster.publish(Target::Node(self.node), &parcel).is_err() {
+            return self.refuse(Refusal::Unavailable);
+        }
+        open.asked = true;
+        let reply = match answered.await {
+            Ok(Answer::Reply(bytes)) => read_reply(bytes).ok(),
+            Ok(Answer::Outcome(_)) | Err(_) => None,
+        };
+        if let Some(reply) = reply {
+            open.asked = false;
+            return reply;
+        }
+        self.refuse(Refusal::SessionUnknown)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        let mut headers = self.question.headers.iter();
+        let origin = headers.find(|(name, _)| *name == "origin");
+        Reply::from(refusal).allow_origin(origin.map(|(_, origin)| &**origin))
+    }
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asking")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request whose answer is waited for.
+struct Open<'a> {
+    cluster: &'a Cluster,
+    node: NodeId,
+    number: u64,
+    asked: bool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        lock(&self.cluster.requests).forget(self.number);
+        if self.asked {
+            let request = self.number;
+            // If it does not arrive, the session ends with its heartbeat.
+            let _ = self
+                .cluster
+                .publish(Target::Node(self.node), &Parcel::Cut { request });
+        }
+    }
+}
+
+async fn collect<E>(
+    mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+    max: usize,
+) -> Result<Bytes, Refusal> {
+    let mut body = BytesMut::new();
+    loop {
+        match poll_fn(&mut next).await {
+            None => return Ok(body.freeze()),
+            Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => {
+                body.extend_from_slice(&piece);
+            }
+            Some(Ok(_)) => return Err(Refusal::TooLarge),
+            Some(Err(_)) => return Err(Refusal::BadRequest),
+        }
+    }
+}
+
+/// Requests of other nodes that are dealt with here.
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    tasks: HashMap<(NodeId, u64), Served>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Served {
+    task: AbortHandle,
+    bytes: usize,
+}
+
+impl Serving {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.tasks.len() < CLUSTER_REQUESTS && self.bytes + bytes <= CLUSTER_REQUEST_BYTES
+    }
+
+    fn begin(&mut self, from: NodeId, number: u64, task: AbortHandle, bytes: usize) {
+        self.bytes += bytes;
+        let before = self.tasks.insert((from, number), Served { task, bytes });
+        self.bytes -= before.map_or(0, |served| served.bytes);
+    }
+
+    fn end(&mut self, from: NodeId, number: u64) {
+        let ended = self.tasks.remove(&(from, number));
+        self.bytes -= ended.map_or(0, |served| served.bytes);
+    }
+
+    /// The client has cut its request.
+    pub(super) fn cut(&mut self, from: NodeId, number: u64) {
+        if let Some(served) = self.tasks.remove(&(from, number)) {
+            self.bytes -= served.bytes;
+            served.task.abort();
+        }
+    }
+
+    /// Its clients have nobody to be answered by.
+    pub(super) fn node_gone(&mut self, node: NodeId) {
+        let numbers = self.tasks.keys();
+        let numbers = numbers.filter_map(|(from, number)| (*from == node).then_some(*number));
+        for number in numbers.collect::<Vec<_>>() {
+            self.cut(node, number);
+        }
+    }
+}
+
+impl PeerData {
+    /// Deals with a request of a client of ours that has come to another node.
+    pub(super) fn serve(&self, from: NodeId, number: u64, body: Bytes) {
+        let Some(cluster) = self.cluster() else {
+            return;
+        };
+        let (Ok(question), Ok(runtime)) = (Question::read(body), Handle::try_current()) else {
+            return reply(cluster, from, number, &Refusal::BadRequest.into());
+        };
+        let bytes = question.body.len();
+        let mut serving = lock(&cluster.serving);
+        if !serving.has_room(bytes) {
+            drop(serving);
+            return reply(cluster, from, number, &Refusal::Unavailable.into());
+        }
+        let server = self.clone();
+        let task = runtime.spawn(async move {
+            let answer = server.answer_here(question).await;
+            if let Some(cluster) = server.cluster() {
+                lock(&cluster.serving).end(from, number);
+                reply(cluster, from, number, &answer);
+            }
+        });
+        // Entered before the task can end: it needs the lock for that.
+        serving.begin(from, number, task.abort_handle(), bytes);
+    }
+
+    async fn answer_here(&self, question: Question) -> Reply {
+        let headers = &question.headers;
+        let task = {
+            let head = Head {
+                method: &question.method,
+                path: "",
+                query: &question.query,
+                authority: None,
+                address: None,
+                upgrade: Upgrade::Never,
+                header: &|name, show| {
+                    let values = headers.iter().filter(|(other, _)| *other == name);
+                    values.for_each(|(_, value)| show(value));
+                },
+                each_header: &|show| {
+                    let lines = headers.iter();
+                    lines.for_each(|(name, value)| show(name, value));
+                },
+            };
+            self.task_within(&head)
+        };
+        match task {
+            Task::Poll(poll) => poll.await,
+            Task::Post(Post::Here(post)) => {
+                let mut body = Some(question.body).filter(|body| !body.is_empty());
+                let next = |_: &mut Context<'_>| Poll::Ready(body.take().map(Ok::<_, ()>));
+                post.run(next).await
+            }
+            Task::Answer(reply) => reply,
+            // Nothing else comes of a request within a session that polls.
+            _ => Refusal::BadRequest.into(),
+        }
+    }
+}
+
+fn reply(cluster: &Cluster, to: NodeId, request: u64, answer: &Reply) {
+    let parcel = Parcel::Reply {
+        request,
+        body: write_reply(answer),
+    };
+    // If it is lost, so is the poll: the client begins anew.
+    let _ = cluster.publish(Target::Node(to), &parcel);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_come_back_as_they_were() {
+        let question = Question {
+            method: "POST".to_owned(),
+            query: "EIO=4&transport=polling&sid=x".to_owned(),
+            headers: vec![("origin", "https://example.com".to_owned())],
+            body: Bytes::from_static(b"40"),
+        };
+        let read = Question::read(question.write()).unwrap();
+        assert_eq!(
+            (read.method, read.query, read.headers, read.body),
+            (
+                question.method,
+                question.query,
+                question.headers,
+                question.body
+            )
+        );
+        let reply = Reply::new(200, "text/plain", "1")
+            .allow_origin(Some("https://example.com"))
+            .uncached();
+        assert_eq!(read_reply(write_reply(&reply)), Ok(reply));
+    }
+
+    #[test]
+    fn headers_that_nobody_knows_are_passed_over() {
+        let mut out = Writer::default();
+        write_headers(
+            &[("x-later", "1".to_owned()), ("vary", "2".to_owned())],
+            &mut out,
+        );
+        let mut from = Reader::new(out.0.into());
+        let headers = read_headers(&ANSWERED, &mut from);
+        assert_eq!(headers, Ok(vec![("vary", "2".to_owned())]));
+    }
+}

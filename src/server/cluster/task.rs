@@ -1,0 +1,82 @@
+//! The one task that a node has for all of its traffic with others.
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
+
+use super::agenda::TICK;
+use super::{Cluster, PeerData};
+use crate::clock;
+use crate::cluster::{Inbound, Parcel, Target};
+use crate::error::Error;
+use crate::observe;
+use crate::server::Inner;
+use crate::sync::lock;
+
+impl PeerData {
+    /// Goes on the bus, and stays there until the last handle and connection are gone.
+    pub(in crate::server) fn enter_cluster(&self, inbound: Inbound) -> Result<(), Error> {
+        let Some(cluster) = self.cluster() else {
+            return Ok(());
+        };
+        let runtime = Handle::try_current().map_err(|_| {
+            let problem = "a server of a cluster must be built within a tokio runtime";
+            Error::new("cluster", problem)
+        })?;
+        let server = Arc::downgrade(&self.inner);
+        runtime.spawn(run(server, Arc::clone(cluster), inbound));
+        Ok(())
+    }
+}
+
+async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
+    if let Err(error) = cluster.adapter.start(cluster.node, inbound).await {
+        observe::bus_broken(&error.to_string());
+        *lock(&cluster.broken) = Some(error);
+        return;
+    }
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        poll_fn(|cx| {
+            let (ticked, filled) = (ticks.poll_tick(cx), cluster.inbox.poll_filled(cx));
+            if ticked.is_ready() || filled.is_ready() {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(inner) = server.upgrade() else {
+            break;
+        };
+        if cluster.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let server = PeerData { inner };
+        if server.cluster_turn(&cluster, clock::now()) {
+            drop(server);
+            tokio::task::yield_now().await;
+        }
+    }
+    cluster.leave().await;
+}
+
+impl Cluster {
+    /// Says goodbye and leaves the bus, once.
+    pub(super) async fn leave(&self) {
+        if self.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        // If nobody hears it, they notice by the silence.
+        let _ = self.publish(Target::All, &Parcel::Goodbye);
+        self.stopped.store(true, Ordering::Release);
+        lock(&self.nodes).lost();
+        self.counters.metrics.connected(false);
+        lock(&self.requests).give_up();
+        self.adapter.stop().await;
+    }
+}

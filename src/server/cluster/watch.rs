@@ -1,0 +1,102 @@
+//! The rooms that this node has a member in, each behind a lock of its own.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use super::Cluster;
+use crate::broker::shrink;
+use crate::clock;
+use crate::cluster::Roster;
+use crate::id::RoomId;
+use crate::sync::lock;
+
+/// Exists from the first local member to the last.
+pub(super) struct Watched {
+    watch: Mutex<Watch>,
+}
+
+pub(super) struct Watch {
+    pub(super) room: RoomId,
+    pub(super) roster: Roster,
+    /// Those who wait until it is known who is in the room.
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
+    /// The room has no local member any more: who looks for it takes the next one.
+    is_over: bool,
+}
+
+impl Cluster {
+    /// Does something with a room, which comes to be for it; if it has no local member after that, it
+    /// is gone again.
+    pub(super) fn in_room<T>(&self, room: &RoomId, work: impl FnOnce(&mut Watch) -> T) -> T {
+        loop {
+            let watched = self.watched_or_new(room);
+            let mut watch = lock(&watched.watch);
+            if !watch.is_over {
+                return self.work_in(&mut watch, work);
+            }
+        }
+    }
+
+    /// Does something with a room, if there is a local member in it.
+    pub(super) fn in_watched<T>(
+        &self,
+        room: &str,
+        work: impl FnOnce(&mut Watch) -> T,
+    ) -> Option<T> {
+        loop {
+            let watched = self.rooms.lock(room).get(room).cloned()?;
+            let mut watch = lock(&watched.watch);
+            if !watch.is_over {
+                return Some(self.work_in(&mut watch, work));
+            }
+        }
+    }
+
+    /// All rooms with a local member, in no order.
+    pub(super) fn watched(&self) -> Vec<RoomId> {
+        self.rooms.collect(|room, _| room.clone())
+    }
+
+    fn watched_or_new(&self, room: &RoomId) -> Arc<Watched> {
+        let mut rooms = self.rooms.lock(room);
+        let watched = rooms.entry(room.clone()).or_insert_with(|| {
+            Arc::new(Watched {
+                watch: Mutex::new(Watch {
+                    room: room.clone(),
+                    roster: Roster::new(
+                        self.node,
+                        self.stamps.next(),
+                        self.max_members,
+                        clock::now(),
+                    ),
+                    waiters: Vec::new(),
+                    is_over: false,
+                }),
+            })
+        });
+        Arc::clone(watched)
+    }
+
+    fn work_in<T>(&self, watch: &mut Watch, work: impl FnOnce(&mut Watch) -> T) -> T {
+        let was_wanted = watch.roster.has_local();
+        let outcome = work(watch);
+        let is_wanted = watch.roster.has_local();
+        if is_wanted && !was_wanted {
+            self.adapter.interest(&watch.room, true);
+        }
+        if is_wanted {
+            return outcome;
+        }
+        // The next room of that name comes to be after this is said.
+        if was_wanted {
+            self.adapter.interest(&watch.room, false);
+        }
+        watch.is_over = true;
+        watch.waiters = Vec::new();
+        let mut rooms = self.rooms.lock(&watch.room);
+        rooms.remove(&watch.room);
+        shrink(&mut rooms);
+        outcome
+    }
+}
