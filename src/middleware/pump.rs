@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use crate::clock;
-use crate::server::{Connection, Step, with_scratch};
+use crate::server::{Connection, OpenSocket, Step, with_scratch};
 use crate::wire::segments::{SLICES, Segments};
 
 /// Read at a time.
@@ -26,17 +26,61 @@ const PIECE_BYTES: usize = 16 << 10;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves a connection on a plain TCP stream until it is over: its own task reads, and whoever has
-/// something for the client writes. `early` came together with the upgrade request.
-pub(super) async fn pump_tcp(stream: TcpStream, mut early: Vec<u8>, mut connection: Connection) {
-    let (mut reader, writer) = stream.into_split();
-    connection.write_to(writer);
-    connection.receive(&mut early, clock::now());
-    drop(early);
-    if poll_fn(|cx| turn_tcp(&mut reader, &mut connection, cx)).await == End::Said
-        && let Some((writer, out)) = connection.take_socket()
-        && let Ok(stream) = reader.reunite(writer)
-    {
-        linger(stream, connection, out).await;
+/// something for the client writes.
+///
+/// A future made by hand, since this is what is kept for a client that says nothing: an `async`
+/// function would hold its arguments twice, and room for the goodbye from the beginning.
+pub(super) struct TcpPump {
+    state: State,
+    _open: OpenSocket,
+}
+
+enum State {
+    Open(OwnedReadHalf, Connection),
+    Closing(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Over,
+}
+
+impl TcpPump {
+    /// `early` came together with the upgrade request.
+    pub(super) fn new(
+        stream: TcpStream,
+        mut early: Vec<u8>,
+        mut connection: Connection,
+        open: OpenSocket,
+    ) -> Self {
+        let (reader, writer) = stream.into_split();
+        connection.write_to(writer);
+        connection.receive(&mut early, clock::now());
+        Self {
+            state: State::Open(reader, connection),
+            _open: open,
+        }
+    }
+}
+
+impl Future for TcpPump {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &mut self.get_mut().state;
+        loop {
+            let end = match state {
+                State::Open(reader, connection) => ready!(turn_tcp(reader, connection, cx)),
+                State::Closing(goodbye) => {
+                    ready!(goodbye.as_mut().poll(cx));
+                    End::Lost
+                }
+                State::Over => return Poll::Ready(()),
+            };
+            if let (State::Open(reader, mut connection), End::Said) =
+                (std::mem::replace(state, State::Over), end)
+                && let Some((writer, out)) = connection.take_socket()
+                && let Ok(stream) = reader.reunite(writer)
+            {
+                *state = State::Closing(Box::pin(linger(stream, connection, out)));
+            }
+        }
     }
 }
 
@@ -47,7 +91,8 @@ where
 {
     let mut out = Segments::default();
     if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {
-        linger(stream, connection, out).await;
+        // Boxed: few connections are closing at a time, and all others need not be as large.
+        Box::pin(linger(stream, connection, out)).await;
     }
 }
 
@@ -55,8 +100,7 @@ async fn linger<S>(stream: S, connection: Connection, out: Segments)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Boxed: few connections are closing at a time, and all others need not be as large.
-    let goodbye = Box::pin(say_goodbye(stream, connection, out));
+    let goodbye = say_goodbye(stream, connection, out);
     let _ = tokio::time::timeout(LINGER, goodbye).await;
 }
 

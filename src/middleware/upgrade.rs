@@ -6,9 +6,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use super::pump::{pump, pump_tcp};
+use super::pump::{TcpPump, pump};
 use super::service::unavailable;
-use crate::server::SocketTask;
+use crate::server::{Connection, OpenSocket, SocketTask};
 use crate::wire::intent::Upgrade;
 use crate::wire::reply::Reply;
 
@@ -37,26 +37,30 @@ pub(super) fn start(upgrade: OnUpgrade, socket: SocketTask) -> Reply {
     let open = socket.hold_open();
     runtime.spawn(async move {
         // An error means that the client is gone, or that the stack offers no upgrades.
-        if let Ok(upgraded) = upgrade.await {
-            serve(upgraded, socket).await;
+        if let Ok(upgraded) = upgrade.await
+            && let Some(connection) = socket.start()
+        {
+            serve(upgraded, connection, open);
         }
-        drop(open);
     });
     reply
 }
 
-async fn serve(upgraded: Upgraded, socket: SocketTask) {
-    let Some(connection) = socket.start() else {
-        return;
-    };
+/// Spawns a task of its own, so that nothing is kept of what the upgrade needed.
+fn serve(upgraded: Upgraded, connection: Connection, open: OpenSocket) {
     match plain_tcp(upgraded) {
         Ok((stream, early)) => {
             // Signals are small and come one by one: waiting for more to send with them costs
             // 40 ms each. A socket that cannot be told is only slower.
             let _ = stream.set_nodelay(true);
-            pump_tcp(stream, early, connection).await;
+            tokio::spawn(TcpPump::new(stream, early, connection, open));
         }
-        Err(upgraded) => pump(TokioIo::new(upgraded), connection).await,
+        Err(upgraded) => {
+            tokio::spawn(async move {
+                pump(TokioIo::new(upgraded), connection).await;
+                drop(open);
+            });
+        }
     }
 }
 
