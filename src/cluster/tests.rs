@@ -256,7 +256,7 @@ macro_rules! with_server {
                 a_node_starts_before_its_bus a_bus_that_is_killed_comes_back
                 a_bus_that_does_not_answer_is_lost too_much_is_refused_and_nothing_else_is_lost
                 applications_with_different_prefixes_do_not_hear_each_other
-                leaving_takes_no_longer_than_it_may
+                leaving_takes_no_longer_than_it_may tls_and_a_password_let_in_who_has_them
             }
         }
     };

@@ -157,3 +157,23 @@ pub(super) async fn leaving_takes_no_longer_than_it_may(server: Server) {
     left.await.expect("it gives up in time");
     server.signal("CONT");
 }
+
+pub(super) async fn tls_and_a_password_let_in_who_has_them(server: Server) {
+    let server = server.guarded();
+    server.start().await;
+    let stranger = Node::start(server.place()).await;
+    let liar = Node::start(server.trusted_place("guess")).await;
+    let (a, b) = (
+        Node::join(server.trusted_place("secret")).await,
+        Node::join(server.trusted_place("secret")).await,
+    );
+    b.greet(&a).await;
+    a.say(Target::Node(b.id), "hello");
+    assert_eq!(b.heard().await, "hello");
+    // By then they have tried as well.
+    for outsider in [stranger, liar] {
+        let refused = outsider.adapter.publish(Target::All, Bytes::new());
+        assert_eq!(refused, Err(ClusterError::Down));
+        assert_eq!(outsider.inbox.pop(), None);
+    }
+}
