@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ClusterAdapter;
@@ -39,10 +40,9 @@ impl Server {
 
     /// Not started yet, but the port is chosen.
     fn of(kind: Kind) -> Self {
-        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             kind,
-            port: probe.local_addr().unwrap().port(),
+            port: free_port(),
             child: Mutex::default(),
             guarded: None,
         }
@@ -178,6 +178,18 @@ impl Drop for Server {
         if let Some(folder) = &self.guarded {
             // What is left in the folder for temporary files harms nobody.
             let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A port that the system gives to nobody who asks for any, and that no other test here has.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap() + 20_000;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }
