@@ -1,14 +1,15 @@
-//! One node of many, which share their rooms by Nats.
+//! One node of many, which share their rooms by NATS.
 //!
 //! ```text
 //! PORT=3001 cargo run --release --features nats --example cluster_nats
 //! PORT=3002 cargo run --release --features nats --example cluster_nats
 //! ```
 //!
-//! `NATS_URL` (default nats://127.0.0.1:4222) says where the bus is, which need not be there
+//! `NATS_URL` (default `nats://127.0.0.1:4222`) says where the bus is, which need not be there
 //! yet; `HOST` (default 127.0.0.1) and `PORT` (default 3000) where the node is.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -24,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bus = Nats::connect(&url, NatsOptions::default())?;
     let server = PeerData::builder().cluster(bus).build()?;
     let app = Router::new()
-        .route("/ready", get(ready))
+        .route("/readyz", get(ready))
         .with_state(server.clone())
         .layer(PeerDataLayer::from(server.clone()));
 
@@ -32,21 +33,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind((&*host, port.parse()?)).await?;
     println!("signaling on http://{}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        served = axum::serve(listener, app).into_future() => served?,
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    // The others are told at once that this node's peers are gone.
-    server.leave_cluster().await;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            terminate.recv().await;
+            // The others are told at once that this node's peers are gone.
+            server.shutdown(Duration::from_secs(10)).await;
+        })
+        .await?;
     Ok(())
 }
 
 /// Whether a load balancer should send clients here.
 async fn ready(State(server): State<PeerData>) -> StatusCode {
-    match server.cluster_status() {
-        Some(status) if status.is_ready() => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+    if server.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }
 

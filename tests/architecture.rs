@@ -28,6 +28,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("redis", &["cluster"]),
     ("rustls", &["cluster"]),
     ("futures_util", &["cluster"]),
+    ("percent_encoding", &["cluster"]),
     ("tokio_tungstenite", &["wire"]),
     ("serde_json", &["signal", "wire"]),
     ("http", &["middleware"]),

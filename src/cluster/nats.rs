@@ -8,6 +8,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{AbortHandle, Abortable, SelectAll, abortable};
+use percent_encoding::percent_decode_str;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -72,9 +73,18 @@ impl Nats {
                 return Err(Error::new("cluster", problem));
             }
         }
+        let mut client = options.client;
+        // The client reads none of this from its URLs.
+        if let Some(address) = addresses.iter().find(|address| address.has_user_pass()) {
+            let user = decoded(address.username());
+            client = match address.password() {
+                Some(password) => client.user_and_password(user, decoded(Some(password))),
+                None => client.token(user),
+            };
+        }
         let bus = NatsBus {
             addresses,
-            options: options.client,
+            options: client,
             presence: Arc::default(),
             client: Mutex::default(),
         };
@@ -82,6 +92,12 @@ impl Nats {
             link: Link::new(bus, options.subjects, options.queue_bytes),
         })
     }
+}
+
+/// As it was before it was put into a URL.
+fn decoded(part: Option<&str>) -> String {
+    let part = percent_decode_str(part.unwrap_or_default());
+    part.decode_utf8_lossy().into_owned()
 }
 
 impl ClusterAdapter for Nats {

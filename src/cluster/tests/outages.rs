@@ -21,7 +21,7 @@ pub(super) async fn a_node_starts_before_its_bus(server: Server) {
     assert_eq!(node.next().await, Item::Connected);
     assert_eq!(node.next().await, Item::Ready(room("early")));
     let other = Node::join(server.place()).await;
-    node.greet(&other).await;
+    node.meet(&other).await;
     other.say(Target::Room(&room("regretted")), "no");
     other.say(Target::Room(&room("early")), "yes");
     assert_eq!(node.heard().await, "yes");
@@ -60,7 +60,7 @@ pub(super) async fn a_bus_that_is_killed_comes_back(server: Server) {
             }
         }
         assert_eq!(ready, rooms);
-        b.greet(&a).await;
+        b.meet(&a).await;
         for room in &rooms {
             a.say(Target::Room(room), room.as_str());
         }
@@ -90,7 +90,7 @@ pub(super) async fn too_much_is_refused_and_nothing_else_is_lost(server: Server)
     server.start().await;
     let a = Node::join(server.place_with("peer-data", 100_000)).await;
     let b = Node::join(server.place()).await;
-    b.greet(&a).await;
+    b.meet(&a).await;
     // Nothing is sent meanwhile: there is one thread, and it is here.
     let parcel = Bytes::from(vec![b'x'; 1_000]);
     let mut taken = 0;
@@ -131,6 +131,7 @@ pub(super) async fn applications_with_different_prefixes_do_not_hear_each_other(
             Node::join(server.place_with(["shop", "shop.eu", "Shop", "peer-data"][at], 1 << 20))
                 .await;
         peer.say(Target::Node(node.id), "end");
+        // Redis sends a node its own words too.
         let own = format!(" {at}");
         for said in node.heard_before("end").await {
             assert!(said.ends_with(&own), "{said:?} is another's");
@@ -156,4 +157,24 @@ pub(super) async fn leaving_takes_no_longer_than_it_may(server: Server) {
     let left = tokio::time::timeout(Duration::from_secs(30), node.adapter.stop());
     left.await.expect("it gives up in time");
     server.signal("CONT");
+}
+
+pub(super) async fn tls_and_a_password_let_in_who_has_them(server: Server) {
+    let server = server.guarded();
+    server.start().await;
+    let stranger = Node::start(server.place()).await;
+    let liar = Node::start(server.trusted_place("guess")).await;
+    let (a, b) = (
+        Node::join(server.trusted_place("secret")).await,
+        Node::join(server.trusted_place("secret")).await,
+    );
+    b.meet(&a).await;
+    a.say(Target::Node(b.id), "hello");
+    assert_eq!(b.heard().await, "hello");
+    // By then they have tried as well.
+    for outsider in [stranger, liar] {
+        let refused = outsider.adapter.publish(Target::All, Bytes::new());
+        assert_eq!(refused, Err(ClusterError::Down));
+        assert_eq!(outsider.inbox.pop(), None);
+    }
 }

@@ -1,8 +1,10 @@
 //! A real bus as a process of its own, on a port of its own.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ClusterAdapter;
@@ -13,6 +15,8 @@ pub(super) struct Server {
     kind: Kind,
     port: u16,
     child: Mutex<Option<Child>>,
+    /// Where its certificate and its key are, if it speaks TLS and asks for a password.
+    guarded: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,25 +40,56 @@ impl Server {
 
     /// Not started yet, but the port is chosen.
     fn of(kind: Kind) -> Self {
-        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             kind,
-            port: probe.local_addr().unwrap().port(),
+            port: free_port(),
             child: Mutex::default(),
+            guarded: None,
         }
+    }
+
+    /// The same with TLS, a certificate of its own making, and the password `secret`.
+    pub(super) fn guarded(mut self) -> Self {
+        let folder = std::env::temp_dir().join(format!("bus-{}-{}", std::process::id(), self.port));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        self.guarded = Some(folder);
+        self
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.guarded.as_ref().map(|folder| folder.join(name))
     }
 
     pub(super) async fn start(&self) {
         let port = self.port.to_string();
-        let (program, arguments) = match self.kind {
+        let (program, arguments, guard) = match self.kind {
             #[cfg(feature = "nats")]
-            Kind::Nats => ("nats-server", vec!["-a", "127.0.0.1", "-p", &port]),
+            Kind::Nats => (
+                "nats-server",
+                vec!["-a", "127.0.0.1", "-p", &port],
+                "--tls --tlscert {cert} --tlskey {key} --user ann --pass secret",
+            ),
             #[cfg(feature = "redis")]
-            Kind::Redis => {
-                let arguments = ["--bind", "127.0.0.1", "--port", &port, "--save", ""];
-                ("redis-server", arguments.to_vec())
-            }
+            Kind::Redis => (
+                "redis-server",
+                vec!["--bind", "127.0.0.1", "--save", "", "--port", &port],
+                "--port 0 --tls-port {port} --tls-cert-file {cert} --tls-key-file {key} \
+                 --tls-auth-clients no --tls-ca-cert-file {cert} --requirepass secret",
+            ),
         };
+        let mut arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        if let (Some(cert), Some(key)) = (self.file("cert.pem"), self.file("key.pem")) {
+            let guard = guard.split_whitespace().map(|word| match word {
+                "{cert}" => cert.display().to_string(),
+                "{key}" => key.display().to_string(),
+                "{port}" => port.clone(),
+                word => word.to_owned(),
+            });
+            arguments.extend(guard);
+        }
         let child = Command::new(program)
             .args(arguments)
             .current_dir(std::env::temp_dir())
@@ -110,8 +145,51 @@ impl Server {
     }
 }
 
+impl Server {
+    /// A place for one who knows the password, and trusts the certificate.
+    pub(super) fn trusted_place(&self, password: &str) -> Box<dyn ClusterAdapter> {
+        let certificate = self.file("cert.pem").unwrap();
+        let port = self.port;
+        match self.kind {
+            #[cfg(feature = "nats")]
+            Kind::Nats => {
+                let client = async_nats::ConnectOptions::new().add_root_certificates(certificate);
+                let options = crate::NatsOptions::default().client(client);
+                let url = format!("tls://ann:{password}@localhost:{port}");
+                Box::new(crate::Nats::connect(&url, options).unwrap())
+            }
+            #[cfg(feature = "redis")]
+            Kind::Redis => {
+                let certificates = ::redis::TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(std::fs::read(certificate).unwrap()),
+                };
+                let options = crate::RedisOptions::default().tls(certificates);
+                let url = format!("rediss://:{password}@localhost:{port}");
+                Box::new(crate::Redis::connect(&url, options).unwrap())
+            }
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        if let Some(folder) = &self.guarded {
+            // What is left in the folder for temporary files harms nobody.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A port that the system gives to nobody who asks for any, and that no other test here has.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap() + 20_000;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
