@@ -415,13 +415,19 @@ mod tests {
             ("PEER_DATA_OUTBOX_BYTES", "-1"),
             ("PEER_DATA_REFERENCE_COMPAT", "maybe"),
             ("PEER_DATA_LIMITS", "loose"),
-            ("PEER_DATA_CLUSTER", "http"),
             ("PEER_DATA_CLIENT_SCRIPT", "/no/such/file.js"),
         ] {
             let error = read(name, value).unwrap_err();
             assert_eq!(error.subject(), name);
             assert!(error.to_string().contains(value), "{error}");
         }
+    }
+
+    #[test]
+    fn a_bad_bus_names_its_variable_and_keeps_its_password() {
+        let error = read("PEER_DATA_CLUSTER", "http://ann:secret@h").unwrap_err();
+        assert_eq!(error.subject(), "PEER_DATA_CLUSTER");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]
