@@ -20,6 +20,10 @@ use crate::wire::segments::{SLICES, Segments};
 /// of a vectored write is dearer than that.
 const GATHERED: usize = 16 << 10;
 
+/// How often one flush asks for more, so that nobody is held up for good by those who speak to the
+/// same receiver at the same time.
+const ROUNDS: usize = 8;
+
 thread_local! {
     static GATHER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 
@@ -52,6 +56,8 @@ struct Open {
 pub(super) enum Flushed {
     /// Nothing is left to write.
     All,
+    /// Others have queued so much meanwhile that the rest is the task's.
+    Enough,
     /// The socket takes nothing more for now.
     Stuck,
     /// The session is over: its last words are the task's.
@@ -89,8 +95,12 @@ impl Outlet {
         if let Some(pong) = pong {
             out.push_frame(pong);
         }
+        let mut rounds = 0..ROUNDS;
         let flushed = loop {
             if !out.has_remaining() {
+                if rounds.next().is_none() {
+                    break Flushed::Enough;
+                }
                 let transmit = client
                     .with(|session| session.poll_transmit(self.link, TRANSMIT_BUDGET, &mut out));
                 if let Transmit::Close(_) = transmit {
@@ -111,12 +121,19 @@ impl Outlet {
         } else {
             SPARE.set(out);
         }
-        if let Flushed::Stuck | Flushed::Broken = flushed {
-            self.stuck.store(true, Ordering::Release);
-            drop(open);
-            // A task that does not wait for the socket yet is told so; it looks at `stuck` once its
-            // waker is with the session.
-            client.stick(self.link);
+        match flushed {
+            Flushed::All | Flushed::Over => {}
+            Flushed::Enough => {
+                drop(open);
+                client.wake();
+            }
+            Flushed::Stuck | Flushed::Broken => {
+                self.stuck.store(true, Ordering::Release);
+                drop(open);
+                // A task that does not wait for the socket yet is told so; it looks at `stuck` once
+                // its waker is with the session.
+                client.stick(self.link);
+            }
         }
         flushed
     }
