@@ -96,12 +96,17 @@ pub(crate) struct Envelope<'a> {
 /// binary event announces, `None` for any other event.
 pub(crate) fn read_packet(data: &str, attachments: Option<usize>) -> Result<Called<'_>, Broken> {
     let mut json = Reader::new(data);
-    let name = read_name(&mut json)?;
-    if !name.is("message") {
-        return named(json, name).map(Called::Other);
+    // As clients write it.
+    let mut has_argument = json.eat_all(b"[\"message\",");
+    if !has_argument {
+        let name = read_name(&mut json)?;
+        if !name.is("message") {
+            return named(json, name).map(Called::Other);
+        }
+        has_argument = json.eat(b',');
     }
     let mut scan = Scan::default();
-    let argument = if json.eat(b',') {
+    let argument = if has_argument {
         scan.event(&mut json)
     } else {
         Ok(())
@@ -189,12 +194,13 @@ fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Fla
     let Some(room) = scan.room.valid() else {
         return Err(Flaw::malformed(NO_ROOM, Field::Missing));
     };
-    let wrong_callee = matches!(scan.callee, Field::Invalid);
+    let callee = scan.callee.valid();
+    let wrong_callee = callee.is_none() && scan.callee.is_there();
     let mut event = Envelope {
         raw,
         kind: Kind::named(kind),
         room,
-        callee: scan.callee.valid(),
+        callee,
         payload: scan.payload,
         callers: scan.callers,
         placeholders: Vec::new(),

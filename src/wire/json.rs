@@ -23,10 +23,26 @@ pub(crate) enum Fault {
 pub(crate) enum Step<'a> {
     /// An object begins.
     Object,
-    /// A member of the innermost object: its name, and the text from its value on.
-    Member(Text<'a>, &'a str),
+    /// A member of the innermost object, and where its value begins.
+    Member(Name<'a>, usize),
     /// The innermost object ends.
     End,
+}
+
+/// The name of a member, not looked at yet: few are of interest.
+pub(crate) struct Name<'a> {
+    text: &'a str,
+    inside: Range<usize>,
+    escaped: bool,
+}
+
+impl<'a> Name<'a> {
+    pub(crate) fn text(&self) -> Text<'a> {
+        Text {
+            raw: self.text.get(self.inside.clone()).unwrap_or_default(),
+            escaped: self.escaped,
+        }
+    }
 }
 
 /// A place in a JSON text, moved forward by whoever reads it.
@@ -46,7 +62,7 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            block: usize::MAX,
+            block: 0,
             specials: 0,
         }
     }
@@ -54,12 +70,20 @@ impl<'a> Reader<'a> {
     /// The byte that is read next.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        loop {
-            match self.byte() {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                other => return other,
-            }
+        match self.byte() {
+            Some(byte) if byte > b' ' => Some(byte),
+            _ => self.peek_past_whitespace(),
         }
+    }
+
+    /// Apart, since clients leave whitespace out.
+    #[cold]
+    #[inline(never)]
+    fn peek_past_whitespace(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+        self.byte()
     }
 
     /// Where the next byte is read.
@@ -75,9 +99,27 @@ impl<'a> Reader<'a> {
     /// Takes this byte if it is next.
     #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
+        let found = self.byte() == Some(byte) || self.peek() == Some(byte);
+        if found {
+            self.at += 1;
+        }
         found
+    }
+
+    /// Takes these bytes if they are next, with no whitespace before them.
+    #[inline]
+    pub(crate) fn eat_all<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
+        let found = self.ahead() == Some(bytes);
+        if found {
+            self.at += N;
+        }
+        found
+    }
+
+    /// The next bytes, whatever they are.
+    #[inline]
+    pub(crate) fn ahead<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.text.as_bytes().get(self.at..)?.first_chunk()
     }
 
     /// Takes this byte, which must be next.
@@ -92,23 +134,90 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a string.
-    #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Fault> {
+        self.quoted().map(|name| name.text())
+    }
+
+    #[inline]
+    fn quoted(&mut self) -> Result<Name<'a>, Fault> {
         self.expect(b'"')?;
         let start = self.at;
         let escaped = self.string_end()?;
-        let raw = self.text.get(start..self.at - 1).ok_or(Fault::Syntax)?;
-        Ok(Text { raw, escaped })
+        Ok(Name {
+            text: self.text,
+            inside: start..self.at - 1,
+            escaped,
+        })
+    }
+
+    /// Takes `before`, what follows up to a quote, and `after`, which begins with that quote: if they
+    /// are next, with no whitespace before them, and what is between has no escape. It may be taken
+    /// for too long to look at.
+    #[inline]
+    pub(crate) fn eat_around<const N: usize, const M: usize>(
+        &mut self,
+        before: &[u8; N],
+        after: &[u8; M],
+    ) -> Option<Text<'a>> {
+        if self.ahead() != Some(before) {
+            return None;
+        }
+        let start = self.at + N;
+        let end = self.plain_end(start)?;
+        if self.text.as_bytes().get(end..)?.first_chunk() != Some(after) {
+            return None;
+        }
+        self.at = end + M;
+        let raw = self.text.get(start..end)?;
+        Some(Text {
+            raw,
+            escaped: false,
+        })
     }
 
     /// Takes the rest of a string whose first quote is taken. Whether there are escapes in it.
+    #[inline]
     fn string_end(&mut self) -> Result<bool, Fault> {
+        match self.plain_end(self.at) {
+            Some(end) => {
+                self.at = end + 1;
+                Ok(false)
+            }
+            None => self.long_string_end(),
+        }
+    }
+
+    /// Where a string ends that goes on from there, unless it is longer than a block or has an
+    /// escape, as few are.
+    #[inline]
+    fn plain_end(&mut self, start: usize) -> Option<usize> {
+        let into = start.wrapping_sub(self.block);
+        let mut ahead = if into < BLOCK { self.specials >> into } else { 0 };
+        if ahead == 0 {
+            ahead = self.look(start);
+        }
+        // If none is there, the next is the earliest that may be one.
+        let end = start + ahead.trailing_zeros() as usize;
+        (self.text.as_bytes().get(end) == Some(&b'"')).then_some(end)
+    }
+
+    /// Looks at the block that begins there.
+    #[inline(never)]
+    fn look(&mut self, start: usize) -> u64 {
+        self.block = start;
+        self.specials = specials_from(self.text.as_bytes(), start);
+        self.specials
+    }
+
+    /// The end of a string, block by block and escape by escape.
+    #[inline(never)]
+    fn long_string_end(&mut self) -> Result<bool, Fault> {
         let bytes = self.text.as_bytes();
         let mut escaped = false;
         let mut at = self.at;
-        loop {
-            let block = at - at % BLOCK;
-            let mut ahead = self.specials(block).ok_or(Fault::Syntax)? >> (at % BLOCK);
+        while at < bytes.len() {
+            let mut ahead = self.look(at);
+            let next = at + BLOCK;
             while ahead != 0 {
                 let plain = ahead.trailing_zeros();
                 at += plain as usize;
@@ -129,43 +238,45 @@ impl<'a> Reader<'a> {
                 at += escape as usize;
                 ahead = ahead.unbounded_shr(plain + escape);
             }
-            at = at.max(block + BLOCK);
+            at = at.max(next);
         }
+        Err(Fault::Syntax)
     }
 
-    /// One bit for each byte of that block that ends a string, begins an escape, or must not be in a
-    /// string. A block is looked at once, however many strings there are in it.
+    /// Takes an object. `read` must take a member, name and all.
     #[inline]
-    fn specials(&mut self, block: usize) -> Option<u64> {
-        if block != self.block {
-            self.specials = specials_of(self.text.as_bytes().get(block..)?);
-            self.block = block;
-        }
-        Some(self.specials)
-    }
-
-    /// Takes an object. `read` is given each name and must take the value.
     pub(crate) fn members(
         &mut self,
-        mut read: impl FnMut(&mut Self, Text<'a>) -> Result<(), Fault>,
+        mut read: impl FnMut(&mut Self) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.expect(b'{')?;
         if self.eat(b'}') {
             return Ok(());
         }
         loop {
-            let name = self.string()?;
-            self.expect(b':')?;
-            read(self, name)?;
+            read(self)?;
             if !self.eat(b',') {
                 return self.expect(b'}');
             }
         }
     }
 
+    /// Takes the name of a member and its colon.
+    pub(crate) fn name(&mut self) -> Result<Text<'a>, Fault> {
+        let name = self.string()?;
+        self.expect(b':')?;
+        Ok(name)
+    }
+
     /// Takes any value that opens no more than `levels` (at most 128) levels, and says where it
     /// stands. Surrogates written as escapes need no partner here.
     pub(crate) fn skip(&mut self, levels: u32) -> Result<Range<usize>, Fault> {
+        if self.peek() == Some(b'"') {
+            let start = self.at;
+            self.at += 1;
+            self.string_end()?;
+            return Ok(start..self.at);
+        }
         self.walk(levels, |_| ())
     }
 
@@ -237,13 +348,10 @@ impl<'a> Reader<'a> {
     /// A name and its colon.
     #[inline]
     fn member(&mut self) -> Result<Step<'a>, Fault> {
-        let name = self.string()?;
+        let name = self.quoted()?;
         self.expect(b':')?;
         self.peek();
-        Ok(Step::Member(
-            name,
-            self.text.get(self.at..).unwrap_or_default(),
-        ))
+        Ok(Step::Member(name, self.at))
     }
 
     fn number(&mut self) -> Result<(), Fault> {
@@ -292,15 +400,25 @@ impl<'a> Reader<'a> {
 /// As many bytes as a number has bits.
 const BLOCK: usize = 64;
 
-/// One bit for each special byte of the block that begins here. What stands behind the end of the
-/// text must not be in a string.
-fn specials_of(bytes: &[u8]) -> u64 {
-    let mut padded = [0; BLOCK];
-    let block = bytes.first_chunk().unwrap_or_else(|| {
-        let here = padded.iter_mut().zip(bytes);
-        here.for_each(|(to, from)| *to = *from);
-        &padded
-    });
+/// One bit for each special byte of the block of `bytes` that begins there, and none behind the end.
+#[inline]
+fn specials_from(bytes: &[u8], start: usize) -> u64 {
+    let rest = bytes.get(start..).unwrap_or_default();
+    if let Some(block) = rest.first_chunk() {
+        return specials_of(block);
+    }
+    // The last block that there is reaches back over what was read before.
+    if let Some(block) = bytes.last_chunk() {
+        return specials_of(block).unbounded_shr((BLOCK - rest.len()) as u32);
+    }
+    let mut padded = [b' '; BLOCK];
+    if let Some(here) = padded.get_mut(..rest.len()) {
+        here.copy_from_slice(rest);
+    }
+    specials_of(&padded)
+}
+
+fn specials_of(block: &[u8; BLOCK]) -> u64 {
     let (lanes, _) = block.as_chunks();
     let lanes = lanes.iter().enumerate();
     lanes.fold(0, |all, (nth, lanes)| {

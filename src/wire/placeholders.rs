@@ -67,6 +67,7 @@ fn find(
             before: found.len(),
         }),
         Step::Member(name, value) => {
+            let name = name.text();
             if open.len() == 1 {
                 member = Member::of(name);
             }
@@ -77,7 +78,7 @@ fn find(
                 object.marks += 1;
             } else if name.is("num") {
                 object.nums += 1;
-                object.num = integer(value);
+                object.num = text.get(value..).and_then(integer);
             }
         }
         Step::End => {

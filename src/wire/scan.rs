@@ -25,6 +25,21 @@ pub(super) enum Member {
 }
 
 impl Member {
+    /// Takes the name of a member and its colon if they are written as clients write them: without
+    /// whitespace or escapes. Most events have nothing else.
+    #[inline]
+    fn eat(json: &mut Reader<'_>) -> Option<Self> {
+        let member = match json.ahead()? {
+            b"\"type\":\"" if json.eat_all(b"\"type\":") => Self::Type,
+            b"\"room\":{" if json.eat_all(b"\"room\":") => Self::Room,
+            b"\"caller\"" if json.eat_all(b"\"caller\":") => Self::Caller,
+            b"\"callee\"" if json.eat_all(b"\"callee\":") => Self::Callee,
+            b"\"payload" if json.eat_all(b"\"payload\":") => Self::Payload,
+            _ => return None,
+        };
+        Some(member)
+    }
+
     pub(super) fn of(name: Text<'_>) -> Self {
         if !name.escaped {
             return Self::named(name.raw);
@@ -45,7 +60,7 @@ impl Member {
 }
 
 /// A name or id where one belongs.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Field<'a> {
     #[default]
     Missing,
@@ -55,7 +70,7 @@ pub(super) enum Field<'a> {
     Invalid,
     /// Readers disagree on which of two counts.
     Twice,
-    Valid(Cow<'a, str>),
+    Text(Text<'a>),
 }
 
 impl<'a> Field<'a> {
@@ -65,20 +80,23 @@ impl<'a> Field<'a> {
             json.skip(levels)?;
             return Ok(Self::Invalid);
         }
-        let text = json.string()?.decode_within(MAX_NAME_BYTES);
-        Ok(text.map_or(Self::Invalid, Self::Valid))
+        json.string().map(Self::Text)
     }
 
     /// Takes any value for the `id` in it.
     fn id(json: &mut Reader<'a>, levels: u32) -> Result<Self, Fault> {
+        // Most have nothing else in them.
+        if let Some(id) = json.eat_around(b"{\"id\":\"", b"\"}") {
+            return Ok(Self::Text(id));
+        }
         if json.peek() != Some(b'{') {
             json.skip(levels)?;
             return Ok(Self::Nobody);
         }
         let levels = levels.saturating_sub(1);
         let mut id = Self::Missing;
-        json.members(|json, name| {
-            if name.is("id") {
+        json.members(|json| {
+            if json.name()?.is("id") {
                 id.put(Self::text(json, levels)?);
             } else {
                 json.skip(levels)?;
@@ -101,12 +119,17 @@ impl<'a> Field<'a> {
         };
     }
 
-    /// The text if there is one that counts.
+    /// The text if there is one that counts: of 1 to 256 bytes.
     pub(super) fn valid(self) -> Option<Cow<'a, str>> {
         match self {
-            Self::Valid(text) => Some(text),
+            Self::Text(text) => text.decode_within(MAX_NAME_BYTES),
             Self::Missing | Self::Nobody | Self::Invalid | Self::Twice => None,
         }
+    }
+
+    /// Whether something stands there, be it a valid text or not.
+    pub(super) fn is_there(self) -> bool {
+        matches!(self, Self::Invalid | Self::Text(_))
     }
 }
 
@@ -131,14 +154,21 @@ impl<'a> Scan<'a> {
             return json.skip(MAX_DEPTH).map(drop);
         }
         let start = json.position();
-        json.members(|json, name| {
-            match Member::of(name) {
+        json.members(|json| {
+            let member = match Member::eat(json) {
+                Some(member) => member,
+                None => Member::of(json.name()?),
+            };
+            match member {
                 Member::Type => self.kind.put(Field::text(json, MEMBER_LEVELS)?),
                 Member::Room => self.room.put(Field::id(json, MEMBER_LEVELS)?),
                 Member::Callee => self.callee.put(Field::id(json, MEMBER_LEVELS)?),
                 Member::Caller => {
-                    let span = json.skip(MEMBER_LEVELS)?;
-                    self.callers.push(span.start - start..span.end - start);
+                    json.peek();
+                    let from = json.position();
+                    // Whatever it says does not count, but it looks like the others.
+                    Field::id(json, MEMBER_LEVELS)?;
+                    self.callers.push(from - start..json.position() - start);
                 }
                 Member::Payload => {
                     let span = json.skip(MEMBER_LEVELS)?;
