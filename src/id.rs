@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -61,8 +62,14 @@ impl std::error::Error for InvalidId {}
 /// assert!("too short".parse::<PeerId>().is_err());
 /// # Ok::<(), peer_data_server::InvalidId>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerId([u8; ID_CHARS]);
+
+impl Hash for PeerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(&self.0, state);
+    }
+}
 
 /// One run of a server among others on the same bus: 4 characters of `A-Z a-z 0-9 _ -`.
 ///
@@ -82,8 +89,14 @@ pub struct NodeId([u8; NODE_CHARS]);
 /// The credential of one Engine.IO session: whoever has it can use that session.
 ///
 /// It never leaves the server but to its own client, and its `Debug` form does not show it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionId([u8; ID_CHARS]);
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(&self.0, state);
+    }
+}
 
 impl NodeId {
     /// A new random id.
@@ -183,6 +196,15 @@ fn random_at(node: Option<NodeId>) -> Result<[u8; ID_CHARS], getrandom::Error> {
     Ok(id)
 }
 
+/// Two numbers instead of a text of any length: ids are looked up more than once for each message.
+/// What names the node is the same for most, and left out.
+fn hash<H: Hasher>(id: &[u8; ID_CHARS], state: &mut H) {
+    let (halves, _) = id[NODE_CHARS..].as_chunks::<8>();
+    for half in halves {
+        state.write_u64(u64::from_ne_bytes(*half));
+    }
+}
+
 fn first_chars(id: &[u8; ID_CHARS]) -> [u8; NODE_CHARS] {
     let [a, b, c, d, ..] = *id;
     [a, b, c, d]
@@ -210,15 +232,25 @@ fn parse<const CHARS: usize>(text: &str) -> Result<[u8; CHARS], InvalidId> {
             InvalidId::Format
         }
     })?;
-    if id
-        .iter()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
-    {
+    let valid = |all: bool, char: &u8| all & ID_ALPHABET[usize::from(*char)];
+    if id.iter().fold(true, valid) {
         Ok(id)
     } else {
         Err(InvalidId::Format)
     }
 }
+
+/// The characters that an id may have: base64 for URLs.
+const ID_ALPHABET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut char = 0;
+    while char < table.len() {
+        let byte = char as u8;
+        table[char] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        char += 1;
+    }
+    table
+};
 
 fn ascii(id: &[u8]) -> &str {
     // Both constructors admit ASCII only.

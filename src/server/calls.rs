@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use crate::broker::{Shards, shrink};
+use crate::broker::{Drawn, shrink};
 use crate::clock;
 use crate::id::PeerId;
 use crate::limits::{MAX_TIMED_JOINS, MAX_TIMED_OFFERS, SETUP_PATIENCE};
@@ -16,7 +16,8 @@ use crate::observe::{Metrics, Mishap, Said, Stage};
 /// What is under way.
 pub(super) struct Calls {
     metrics: Metrics,
-    peers: Shards<PeerId, Underway>,
+    /// Of clients of this node alone: nobody chooses the keys.
+    peers: Drawn<PeerId, Underway>,
     /// Rooms are known by their hash: their names are as long as clients like.
     rooms: RandomState,
 }
@@ -47,7 +48,7 @@ impl Calls {
     pub(super) fn new(metrics: &Metrics) -> Self {
         Self {
             metrics: metrics.clone(),
-            peers: Shards::new(),
+            peers: Drawn::new(),
             rooms: RandomState::new(),
         }
     }
@@ -67,11 +68,15 @@ impl Calls {
 
     /// A peer has said something to another, which is about to hear it.
     pub(super) fn said(&self, said: Said, from: &PeerId, to: &PeerId, room: &str) {
-        let room = self.rooms.hash_one(room);
-        let now = clock::now();
+        // Asked once there is something to time: most candidates come long after the first.
+        let moment = || (self.rooms.hash_one(room), clock::now());
         match said {
-            Said::Offer => self.offered(from, to, room, now),
+            Said::Offer => {
+                let (room, now) = moment();
+                self.offered(from, to, room, now);
+            }
             Said::Answer => self.with(to, |callee| {
+                let (room, now) = moment();
                 let offers = &mut callee.offers;
                 if let Some(offer) = find(offers, from, room).filter(|offer| !offer.answered) {
                     self.took(Stage::OfferToAnswer, offer.since, now);
@@ -80,6 +85,7 @@ impl Calls {
                 }
             }),
             Said::Candidate => self.with(to, |callee| {
+                let (room, now) = moment();
                 let offers = &mut callee.offers;
                 offers.retain(|offer| {
                     let first = offer.answered && offer.is(from, room);

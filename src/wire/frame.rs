@@ -407,7 +407,7 @@ fn append(buffer: &mut Vec<u8>, piece: &[u8], most: usize) {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, FrameError> {
-    str::from_utf8(bytes).map_err(|_| FrameError::InvalidUtf8)
+    simdutf8::basic::from_utf8(bytes).map_err(|_| FrameError::InvalidUtf8)
 }
 
 /// Reads the payload of a close frame (RFC 6455 5.5.1): nothing, or a code and a reason.

@@ -157,8 +157,8 @@ fn split_ack(text: &str) -> Result<(Option<&str>, &str), Malformed> {
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
-    let rest = text.trim_start_matches(|char: char| char.is_ascii_digit());
-    text.split_at(text.len() - rest.len())
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(digits)
 }
 
 /// Whether a server may have a namespace of that name beside `/`.
