@@ -511,6 +511,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
+        self.outbox.rest();
         if self.state.upgrade_by().is_some_and(|by| by <= now) {
             self.note_no_upgrade(Upgrade::TimedOut);
             self.state.drop_probe();

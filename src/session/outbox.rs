@@ -26,10 +26,14 @@ pub(crate) enum View {
 }
 
 thread_local! {
-    /// A queue that was emptied, for the next one that is filled: mostly whoever queues a message is
-    /// also the one who takes it out to write it.
+    /// A long queue that was emptied, for the next one that grows.
     static SPARE: Cell<VecDeque<Outgoing>> = const { Cell::new(VecDeque::new()) };
 }
+
+/// An emptied queue of so many places or fewer stays with its peer until it has
+/// [rested](Outbox::rest). Whoever speaks to many would ask the allocator for one after the other,
+/// and other threads, as they write, would all return them to where that one takes them from.
+const KEPT_PLACES: usize = 4;
 
 /// The most places that are kept for the next queue.
 const SPARE_PLACES: usize = 64;
@@ -91,17 +95,20 @@ impl Outbox {
             return Err(Full);
         }
         self.cost = total;
-        if self.queue.capacity() == 0 {
-            self.queue = SPARE.take();
+        let grows = self.queue.len() == self.queue.capacity();
+        if grows && self.queue.capacity() == KEPT_PLACES {
+            let mut longer = SPARE.take();
+            longer.append(&mut self.queue);
+            self.queue = longer;
         }
         Ok(())
     }
 
-    /// The next packet. An emptied queue gives its memory back.
+    /// The next packet. An emptied queue gives back all but a little of its memory.
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         let packet = self.queue.pop_front()?;
         self.cost = self.cost.saturating_sub(cost(&packet));
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_PLACES {
             let emptied = std::mem::take(&mut self.queue);
             if emptied.capacity() <= SPARE_PLACES {
                 SPARE.set(emptied);
@@ -120,6 +127,13 @@ impl Outbox {
             taken.push(packet);
         }
         taken
+    }
+
+    /// Gives back what a queue keeps while nothing waits in it.
+    pub(crate) fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 
     /// Throws away what waits.
@@ -153,7 +167,23 @@ mod tests {
         assert!(outbox.pop().is_some());
         outbox.push(text(100), max).unwrap();
         assert_eq!(outbox.take(usize::MAX).len(), 3);
-        assert_eq!((outbox.cost(), outbox.queue.capacity()), (0, 0));
+        assert_eq!((outbox.cost(), outbox.queue.capacity()), (0, KEPT_PLACES));
+        outbox.rest();
+        assert_eq!(outbox.queue.capacity(), 0);
+    }
+
+    #[test]
+    fn a_long_queue_is_passed_on_and_nothing_is_lost_on_the_way() {
+        let mut outbox = Outbox::default();
+        for round in [100, 5, 100] {
+            for length in 0..round {
+                outbox.push(text(length), usize::MAX).unwrap();
+            }
+            outbox.rest();
+            let taken = outbox.take(usize::MAX);
+            assert_eq!(taken, (0..round).map(text).collect::<Vec<_>>());
+            assert_eq!(outbox.queue.capacity(), 0, "it was too long to be kept");
+        }
     }
 
     #[test]
