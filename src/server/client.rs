@@ -159,7 +159,7 @@ impl Client {
     pub(super) fn serve(&self) {
         match self.outlet.get() {
             Some(outlet) if !outlet.is_stuck() => {
-                outlet.flush(self, None);
+                outlet.flush(self);
             }
             _ => self.wake(),
         }

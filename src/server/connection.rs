@@ -325,7 +325,7 @@ impl Connection {
         let Some(outlet) = &self.outlet else {
             return false;
         };
-        outlet.flush(&self.peer, pong) != Flushed::Broken
+        outlet.flush_own(&self.peer, pong) != Flushed::Broken
     }
 
     /// Gives the socket back to the one who ends it, with what of it was not written.

@@ -56,7 +56,7 @@ struct Open {
 pub(super) enum Flushed {
     /// Nothing is left to write.
     All,
-    /// Others have queued so much meanwhile that the rest is the task's.
+    /// As often as it was to; more may have been queued meanwhile, which is the task's.
     Enough,
     /// The socket takes nothing more for now.
     Stuck,
@@ -80,9 +80,21 @@ impl Outlet {
         self.stuck.load(Ordering::Acquire)
     }
 
-    /// Writes what waits for the client, `pong` first. Whoever is not the client's task calls this
-    /// only while the outlet is not stuck; the task is woken if it becomes that.
-    pub(super) fn flush(&self, client: &Client, pong: Option<Bytes>) -> Flushed {
+    /// Writes what waits for the client, for whoever is not the client's task and has found that the
+    /// outlet is not stuck. The task is woken if it becomes that.
+    pub(super) fn flush(&self, client: &Client) {
+        if self.write(client, None, ROUNDS) == Flushed::Enough {
+            client.wake();
+        }
+    }
+
+    /// Writes what waits for the client, `pong` first. For the client's task, which looks again
+    /// before it waits.
+    pub(super) fn flush_own(&self, client: &Client, pong: Option<Bytes>) -> Flushed {
+        self.write(client, pong, 1)
+    }
+
+    fn write(&self, client: &Client, pong: Option<Bytes>, rounds: usize) -> Flushed {
         let mut open = lock(&self.open);
         let Some(Open { socket, rest }) = open.as_mut() else {
             return Flushed::Over;
@@ -95,7 +107,7 @@ impl Outlet {
         if let Some(pong) = pong {
             out.push_frame(pong);
         }
-        let mut rounds = 0..ROUNDS;
+        let mut rounds = 0..rounds;
         let flushed = loop {
             if !out.has_remaining() {
                 if rounds.next().is_none() {
@@ -122,11 +134,7 @@ impl Outlet {
             SPARE.set(out);
         }
         match flushed {
-            Flushed::All | Flushed::Over => {}
-            Flushed::Enough => {
-                drop(open);
-                client.wake();
-            }
+            Flushed::All | Flushed::Enough | Flushed::Over => {}
             Flushed::Stuck | Flushed::Broken => {
                 self.stuck.store(true, Ordering::Release);
                 drop(open);

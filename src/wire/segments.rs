@@ -78,6 +78,7 @@ impl Segments {
 
     /// Appends all that is not written.
     pub(crate) fn copy_to(&self, target: &mut Vec<u8>) {
+        target.reserve(self.bytes);
         let mut written = self.written;
         for frame in &self.frames {
             for part in frame.rest(std::mem::take(&mut written)) {
@@ -165,6 +166,12 @@ impl Buf for Segments {
     }
 
     fn advance(&mut self, count: usize) {
+        // Sockets mostly take all of it.
+        if count >= self.bytes {
+            self.frames.clear();
+            (self.bytes, self.written) = (0, 0);
+            return;
+        }
         self.bytes = self.bytes.saturating_sub(count);
         self.written += count;
         while let Some(frame) = self.frames.front() {
