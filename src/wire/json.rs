@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         Self {
             text,
             at: 0,
-            block: 0,
+            block: usize::MAX,
             specials: 0,
         }
     }
@@ -216,22 +216,23 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         let mut at = self.at;
         while at < bytes.len() {
-            let mut ahead = self.look(at);
+            // The first may have been looked at just now.
+            let mut ahead = if self.block == at {
+                self.specials
+            } else {
+                self.look(at)
+            };
             let next = at + BLOCK;
             while ahead != 0 {
                 let plain = ahead.trailing_zeros();
                 at += plain as usize;
-                let escape = match bytes.get(at..).unwrap_or_default() {
-                    [b'"', ..] => {
+                let escape = match (bytes.get(at), bytes.get(at + 1)) {
+                    (Some(b'\\'), Some(&kind)) if SIMPLE_ESCAPES[usize::from(kind)] => 2,
+                    (Some(b'"'), _) => {
                         self.at = at + 1;
                         return Ok(escaped);
                     }
-                    [b'\\', b'u', a, b, c, d, ..]
-                        if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) =>
-                    {
-                        6
-                    }
-                    [b'\\', kind, ..] if SIMPLE_ESCAPES[usize::from(*kind)] => 2,
+                    (Some(b'\\'), Some(b'u')) if is_unit(bytes, at + 2) => 6,
                     _ => return Err(Fault::Syntax),
                 };
                 escaped = true;
@@ -424,6 +425,12 @@ fn specials_of(block: &[u8; BLOCK]) -> u64 {
     lanes.fold(0, |all, (nth, lanes)| {
         all | u64::from(specials_of_lanes(lanes)) << (16 * nth)
     })
+}
+
+/// Whether four hexadecimal digits stand there.
+fn is_unit(bytes: &[u8], start: usize) -> bool {
+    let digits = bytes.get(start..start + 4);
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Which bytes are one escape together with the backslash before them. A table, since what a

@@ -54,8 +54,8 @@ impl<'a> Envelope<'a> {
             0 => Cow::Borrowed("42[\"message\","),
             n => Cow::Owned(format!("45{n}-[\"message\",")),
         };
-        let mut event = 0_usize;
-        self.pieces(caller, |piece| event += piece.len());
+        let caller = caller.as_str();
+        let event = self.relayed_len(caller);
         let start = header.len();
         let end = start + event;
         let sent = self.placeholders.iter().fold(end + 1, |sent, &num| {
@@ -85,10 +85,24 @@ impl<'a> Envelope<'a> {
         Ok(Signal::from_parts(text.into(), from..to, attachments))
     }
 
+    /// The bytes of the relayed event.
+    fn relayed_len(&self, caller: &str) -> usize {
+        let named = OPEN.len() + caller.len() + CLOSE.len();
+        let mut spans = self.callers.iter().peekable();
+        let added = if spans.peek().is_none() {
+            MEMBER.len() + named
+        } else {
+            0
+        };
+        spans.fold(self.raw().len() + added, |length, span| {
+            length - span.len() + named
+        })
+    }
+
     /// Gives out the relayed event, piece by piece.
-    fn pieces(&self, caller: &PeerId, mut put: impl FnMut(&str)) {
+    fn pieces(&self, caller: &str, mut put: impl FnMut(&str)) {
         let raw = self.raw();
-        let caller = ["{\"id\":\"", caller.as_str(), "\"}"];
+        let caller = [OPEN, caller, CLOSE];
         let mut done = 0;
         for span in self.callers.iter() {
             put(raw.get(done..span.start).unwrap_or_default());
@@ -99,12 +113,19 @@ impl<'a> Envelope<'a> {
             // An event has other members, so a comma is right, and ends with its brace.
             done = raw.len().saturating_sub(1);
             put(raw.get(..done).unwrap_or_default());
-            put(",\"caller\":");
+            put(MEMBER);
             caller.into_iter().for_each(&mut put);
         }
         put(raw.get(done..).unwrap_or_default());
     }
 }
+
+/// A caller as others see it.
+const OPEN: &str = "{\"id\":\"";
+const CLOSE: &str = "\"}";
+
+/// What stands before it where the event has none.
+const MEMBER: &str = ",\"caller\":";
 
 #[cfg(test)]
 mod tests {
