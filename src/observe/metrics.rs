@@ -10,7 +10,7 @@ use metrics::{
     gauge, histogram,
 };
 
-use super::{Handshake, Line, Mishap, Said, Stage, Upgrade};
+use super::{Handshake, Line, Mishap, Said, Stage, Upgrade, tally};
 use crate::ending::CloseReason;
 use crate::error::Code;
 
@@ -43,6 +43,30 @@ struct Handles {
     high_water: (AtomicUsize, Gauge),
     heartbeat: Histogram,
     stages: Vec<Histogram>,
+}
+
+impl Handles {
+    /// Tells the numbers of one server from those of another.
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// See [`Metrics::tally`].
+pub(crate) struct Tally<'a>(Option<&'a Handles>);
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        let Some(handles) = self.0 else { return };
+        let sums = tally::end();
+        let events = sums.events.into_iter().enumerate();
+        for (said, count) in events.filter(|(_, count)| *count > 0) {
+            handles.events.add(said, count);
+        }
+        if sums.deliveries > 0 {
+            handles.deliveries.increment(sums.deliveries);
+        }
+    }
 }
 
 /// One counter for each value of a label.
@@ -127,6 +151,13 @@ impl Metrics {
         }
     }
 
+    /// Adds up what this thread counts of events and deliveries, until the tally is dropped.
+    /// Must not be held across an await.
+    pub(crate) fn tally(&self) -> Tally<'_> {
+        let handles = self.0.as_deref();
+        Tally(handles.filter(|handles| tally::begin(handles.place())))
+    }
+
     /// There is a peer more, or one less, on that line.
     pub(crate) fn peer(&self, line: Line, came: bool) {
         self.with(|handles| {
@@ -163,7 +194,11 @@ impl Metrics {
     }
 
     pub(crate) fn event(&self, said: Said) {
-        self.with(|handles| handles.events.count(said as usize));
+        self.with(|handles| {
+            if !tally::event(handles.place(), said) {
+                handles.events.count(said as usize);
+            }
+        });
     }
 
     pub(crate) fn refused(&self, code: Code) {
@@ -188,7 +223,11 @@ impl Metrics {
 
     /// A signal was left in an outbox.
     pub(crate) fn delivered(&self) {
-        self.with(|handles| handles.deliveries.increment(1));
+        self.with(|handles| {
+            if !tally::delivery(handles.place()) {
+                handles.deliveries.increment(1);
+            }
+        });
     }
 
     /// So much waits for one client.

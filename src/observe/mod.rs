@@ -7,6 +7,8 @@ mod bus;
 mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "without_span.rs")]
 mod span;
+#[cfg(feature = "metrics")]
+mod tally;
 
 pub(crate) use bus::BusMetrics;
 pub(crate) use metrics::{Metrics, Stopwatch};

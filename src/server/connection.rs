@@ -173,6 +173,8 @@ impl Connection {
             max_fragments: settings.limits.max_fragments,
         };
         let _batch = Batch::open();
+        // Reported before the batch writes: whoever hears of it finds it counted.
+        let _tally = self.server.inner.metrics.tally();
         let mut events = 0;
         loop {
             let message = self.assembler.next(&mut bytes, limits);

@@ -203,15 +203,15 @@ impl PeerData {
             self.inner.metrics.event(said(event.kind()));
         }
         let outcome = match read {
-            Ok(event)
+            Ok(ref event)
                 if *event.kind() == Kind::Connect && self.inner.settings.policies.admits() =>
             {
-                match self.admit(client, own, ack, &event, attachments) {
+                match self.admit(client, own, ack, event, attachments) {
                     Ok(waits) => return Some(waits),
                     Err(flaw) => Err(flaw),
                 }
             }
-            Ok(event) => match self.signal(client, own, ack, &event, attachments) {
+            Ok(ref event) => match self.signal(client, own, ack, event, attachments) {
                 Ok(Progress::Waits(waits)) => return Some(waits),
                 Ok(Progress::Done(done)) => Ok(done),
                 Err(flaw) => Err(flaw),
@@ -380,6 +380,7 @@ impl PeerData {
 
     /// The one whom an OFFER, ANSWER or CANDIDATE is for; without a client, if that may be at another
     /// node.
+    #[inline]
     fn receiver(
         &self,
         own: &PeerId,

@@ -112,7 +112,7 @@ pub(crate) fn read_packet(data: &str, attachments: Option<usize>) -> Result<Call
         Ok(())
     };
     let event = match argument.and_then(|()| further_arguments(&mut json)) {
-        Ok(false) => judge(scan, attachments),
+        Ok(false) => judge(&mut scan, attachments),
         Ok(true) => Err(Flaw::malformed(NOT_ONE_OBJECT, scan.room)),
         Err(Fault::TooDeep) => Err(Flaw::malformed(TOO_DEEP, scan.room)),
         Err(Fault::Syntax) => return Err(Broken),
@@ -150,7 +150,7 @@ pub(crate) fn read_event(text: &str) -> Result<Envelope<'_>, Flaw<'_>> {
     let mut json = Reader::new(text);
     let mut scan = Scan::default();
     match scan.event(&mut json).and_then(|()| json.finish()) {
-        Ok(()) => judge(scan, None),
+        Ok(()) => judge(&mut scan, None),
         Err(Fault::TooDeep) => Err(Flaw::malformed(TOO_DEEP, scan.room)),
         Err(Fault::Syntax) => Err(Flaw::malformed(NOT_JSON, Field::Missing)),
     }
@@ -181,7 +181,7 @@ fn further_arguments(json: &mut Reader<'_>) -> Result<bool, Fault> {
 }
 
 /// Whether it is the event that it should be; `attachments` as in [`read_packet`].
-fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Flaw<'_>> {
+fn judge<'a>(scan: &mut Scan<'a>, attachments: Option<usize>) -> Result<Envelope<'a>, Flaw<'a>> {
     let Some(raw) = scan.raw else {
         return Err(Flaw::malformed(NOT_ONE_OBJECT, scan.room));
     };
@@ -202,7 +202,7 @@ fn judge(scan: Scan<'_>, attachments: Option<usize>) -> Result<Envelope<'_>, Fla
         room,
         callee,
         payload: scan.payload,
-        callers: scan.callers,
+        callers: std::mem::take(&mut scan.callers),
         placeholders: Vec::new(),
     };
     if wrong_callee || event.kind.is_directed() && event.callee.is_none() {

@@ -192,7 +192,11 @@ impl<'a> Reader<'a> {
     #[inline]
     fn plain_end(&mut self, start: usize) -> Option<usize> {
         let into = start.wrapping_sub(self.block);
-        let mut ahead = if into < BLOCK { self.specials >> into } else { 0 };
+        let mut ahead = if into < BLOCK {
+            self.specials >> into
+        } else {
+            0
+        };
         if ahead == 0 {
             ahead = self.look(start);
         }

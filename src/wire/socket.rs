@@ -63,7 +63,7 @@ impl<'a> Namespace<'a> {
 
     /// Whether this is `/`, with or without a query.
     pub(crate) fn is_main(self) -> bool {
-        self.name() == Self::MAIN.0
+        self.0 == Self::MAIN.0 || self.name() == Self::MAIN.0
     }
 
     /// The namespace without its query.
