@@ -243,10 +243,9 @@ fn parse<const CHARS: usize>(text: &str) -> Result<[u8; CHARS], InvalidId> {
 /// The characters that an id may have: base64 for URLs.
 const ID_ALPHABET: [bool; 256] = {
     let mut table = [false; 256];
-    let mut char = 0;
-    while char < table.len() {
-        let byte = char as u8;
-        table[char] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let mut char = 0_u8;
+    while char.is_ascii() {
+        table[char as usize] = char.is_ascii_alphanumeric() || matches!(char, b'_' | b'-');
         char += 1;
     }
     table

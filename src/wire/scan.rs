@@ -194,6 +194,8 @@ impl<'a> Scan<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::envelope::{Called, read_event, read_packet};
     use crate::error::Code;
 
@@ -320,5 +322,80 @@ mod tests {
         };
         assert!(read_event(&room(126)).is_ok());
         assert!(malformed(&room(127)));
+    }
+
+    /// A member as its tokens, many of them just not what clients write.
+    fn member() -> impl Strategy<Value = Vec<String>> {
+        let name = prop::sample::select(vec![
+            r#""type""#,
+            r#""room""#,
+            r#""caller""#,
+            r#""callee""#,
+            r#""payload""#,
+            r#""payloads""#,
+            r#""typ""#,
+            r#""call\u0065r""#,
+            r#""x""#,
+        ]);
+        let text = prop_oneof![
+            Just(r#""OFFER""#.to_owned()),
+            r#""([a-z]|\\n|\\u00e9){0,3}""#,
+            // Around the ends of blocks, and longer than an id may be.
+            "\"[a-z]{50,80}\"",
+            "\"[a-z]{250,260}\"",
+            Just("7".to_owned()),
+            Just("null".to_owned()),
+        ];
+        let id = (text.clone(), 0..5_usize).prop_map(|(id, shape)| {
+            let id = id.as_str();
+            let tokens: &[&str] = match shape {
+                0 | 1 => &["{", "\"id\"", ":", id, "}"],
+                2 => &["{", "\"id\"", ":", id, ",", "\"x\"", ":", "[", "]", "}"],
+                3 => &["{", "\"x\"", ":", "1", ",", "\"id\"", ":", id, "}"],
+                _ => &["{", "\"id\"", ":", id, ",", "\"id\"", ":", id, "}"],
+            };
+            tokens.iter().map(|&token| token.to_owned()).collect()
+        });
+        let value = prop_oneof![text.prop_map(|text| vec![text]), id];
+        (name, value).prop_map(|(name, value)| {
+            let name = [name.to_owned(), ":".to_owned()];
+            name.into_iter().chain(value).collect()
+        })
+    }
+
+    proptest! {
+        /// Most events have no whitespace, and are read by shorter ways.
+        #[test]
+        fn whitespace_changes_nothing(
+            mut members in prop::collection::vec(member(), 1..4), whole in any::<bool>(),
+        ) {
+            if whole {
+                let whole: [&[&str]; 2] = [
+                    &["\"type\"", ":", "\"CHAT\""],
+                    &["\"room\"", ":", "{", "\"id\"", ":", "\"r\"", "}"],
+                ];
+                members.extend(whole.map(|member| member.iter().map(|&token| token.to_owned()).collect()));
+            }
+            let tokens = members.join(&",".to_owned());
+            let read = |space: &str| {
+                let event = format!("{{{space}{}{space}}}", tokens.join(space));
+                let packet = format!("[{space}\"message\"{space},{space}{event}{space}]");
+                let Ok(Called::Message(in_packet)) = read_packet(&packet, None) else {
+                    panic!("{packet}");
+                };
+                let [plain, in_packet] = [read_event(&event), in_packet].map(|read| {
+                    let event =
+                        read.map_err(|flaw| (flaw.code, flaw.room.map(String::from)))?;
+                    let payload = event.payload().map(|json| json.replace(space, ""));
+                    let callee = event.callee().map(str::to_owned);
+                    let callers = event.callers.iter().map(|span| event.raw()[span.clone()].replace(space, ""));
+                    let callers: Vec<_> = callers.collect();
+                    Ok::<_, (Code, Option<String>)>((event.kind().name().to_owned(), event.room().to_owned(), callee, payload, callers))
+                });
+                assert_eq!(plain, in_packet);
+                plain
+            };
+            prop_assert_eq!(read(""), read(" "));
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Spans {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
         self.first.iter().chain(&self.more)
     }
 }
