@@ -20,6 +20,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod ice;
 mod id;
 mod identity;
 mod limits;
@@ -46,6 +47,7 @@ pub use cluster::{Nats, NatsOptions};
 pub use cluster::{Redis, RedisOptions};
 pub use ending::CloseReason;
 pub use error::{Code, Error, Refused};
+pub use ice::{IceServers, TurnSecret};
 pub use id::{InvalidId, NodeId, PeerId, RoomId};
 pub use identity::Identity;
 pub use limits::Limits;

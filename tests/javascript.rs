@@ -1,6 +1,6 @@
 //! The real JavaScript clients and a real browser against the examples, as `tests/run` calls them.
 //!
-//! They need Node, npm packages, Chromium, nginx, NATS, Redis and the built examples, so plain `cargo test` only
+//! They need Node, npm packages, Chromium, nginx, NATS, Redis, coturn and the built examples, so plain `cargo test` only
 //! names them; `tests/run` installs all that and runs them with `--ignored`.
 
 use std::path::Path;
@@ -35,7 +35,7 @@ macro_rules! real_clients {
 real_clients!(axum_layer axum_service hyper_bare actix_app standalone nginx trust cluster_nats cluster_redis);
 
 #[test]
-#[ignore = "needs Node, npm packages, Chromium, nginx, NATS and Redis: run tests/run"]
+#[ignore = "needs Node, npm packages, Chromium, nginx, NATS, Redis and coturn: run tests/run"]
 fn real_browser() {
     npm(&["test:browser"]);
 }

@@ -7,12 +7,14 @@ use super::bounds;
 use super::cluster::{Cluster, Membership};
 use super::custom::CustomHook;
 use super::edge::{Edge, EdgeSettings};
+use super::environment::TurnVariables;
 use super::policy::Policies;
 use super::{
     AppEvent, CustomEvent, Dialect, Hello, Keep, Namespace, Peer, PeerData, Settings, Verdict,
 };
 use crate::cluster::{ClusterAdapter, Edition};
 use crate::error::Error;
+use crate::ice::IceServers;
 use crate::limits::Limits;
 use crate::observe::Tracer;
 use crate::wire::intent::{Paths, is_under};
@@ -47,6 +49,9 @@ pub struct Builder {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    pub(super) ice: Option<IceServers>,
+    /// What the environment says of one more server.
+    pub(super) turn: TurnVariables,
     pub(super) policies: Policies,
     main: Namespace,
     others: Vec<Namespace>,
@@ -68,6 +73,8 @@ impl Default for Builder {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            ice: None,
+            turn: TurnVariables::default(),
             policies: Policies::default(),
             main: Namespace::new("/"),
             others: Vec::new(),
@@ -89,6 +96,31 @@ impl Builder {
     /// Where plain JSON clients connect. Default `/peer-data`.
     pub fn json_path(mut self, path: impl Into<String>) -> Self {
         self.json_path = path.into();
+        self
+    }
+
+    /// Tells peers which STUN and TURN servers there are, with credentials of their own where those end
+    /// by themselves. Default: none.
+    ///
+    /// They are an array that `new RTCPeerConnection({iceServers})` takes as it is. A plain JSON client
+    /// finds it in the payload of `READY`; a Socket.IO client that emits `CONNECT` with an ack, in that
+    /// ack; and whoever sends an event of the type `ICE_SERVERS` in a room that it is in gets one of that
+    /// type back, with `{iceServers}` as payload. An application's own events of that type are
+    /// not relayed any more. Whoever was given credentials that end gets the same event, of no room,
+    /// once half their life is over, for as long as it is connected.
+    ///
+    /// Who is not [authorized](Self::authorize) is told nothing.
+    ///
+    /// ```
+    /// use peer_data_server::{IceServers, PeerData, TurnSecret};
+    ///
+    /// let secret = TurnSecret::new("what coturn has as static-auth-secret");
+    /// let servers = IceServers::new().stun(["stun:turn.example.org"]).turn(["turn:turn.example.org"], &secret);
+    /// let server = PeerData::builder().ice_servers(servers).build()?;
+    /// # Ok::<(), peer_data_server::Error>(())
+    /// ```
+    pub fn ice_servers(mut self, servers: IceServers) -> Self {
+        self.ice = Some(servers);
         self
     }
 
@@ -288,6 +320,10 @@ impl Builder {
             return Err(Error::new("json_path", problem));
         }
         let limits = bounds::check(self.limits, self.outbox)?;
+        let ice = self.turn.added_to(self.ice)?;
+        if let Some(ice) = &ice {
+            ice.check(limits.ping_interval)?;
+        }
         let mut namespaces = vec![self.main];
         for namespace in self.others {
             let name = &namespace.name;
@@ -313,6 +349,7 @@ impl Builder {
             expose_session_ids: self.expose_session_ids,
             reference_compat: self.reference_compat,
             custom: self.custom,
+            ice,
         })
     }
 }
@@ -329,6 +366,7 @@ impl Default for Settings {
             expose_session_ids: false,
             reference_compat: false,
             custom: None,
+            ice: None,
             policies: Policies::default(),
             keep_handshakes: Keep::Never,
             tracer: Tracer::default(),

@@ -15,6 +15,7 @@ use super::observed::said;
 use super::policy::Relay;
 use super::{Dialect, JoinError, Peer, PeerData};
 use crate::broker::{BrokerError, Delivery, Remote, Undelivered};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId, SessionId};
@@ -36,6 +37,8 @@ pub(super) struct Done {
     pub(super) delivered: usize,
     /// Those who were in the room before: for CONNECT only.
     pub(super) peers: Option<Vec<PeerId>>,
+    /// The STUN and TURN servers that it has asked for, as JSON.
+    pub(super) ice: Option<String>,
 }
 
 impl Done {
@@ -43,6 +46,7 @@ impl Done {
         Self {
             delivered,
             peers: None,
+            ice: None,
         }
     }
 }
@@ -278,6 +282,14 @@ impl PeerData {
                     None => self.signal_elsewhere(client, own, ack, envelope, callee, signal),
                 }
             }
+            Kind::Custom(kind) if self.is_ice_request(kind) => {
+                if !broker.is_member(own, envelope.room()) {
+                    return Err(refuse(BrokerError::NotInRoom));
+                }
+                let mut done = Done::delivered(0);
+                done.ice = self.tell_ice(client, own, envelope.room());
+                Ok(done.into())
+            }
             Kind::Custom(kind) => {
                 let signal = envelope.splice(own, attachments, max)?;
                 match self.judge_custom(client, own, kind, envelope.room(), &signal) {
@@ -442,11 +454,17 @@ impl PeerData {
         ack: Option<&str>,
         outcome: &Result<Done, Flaw<'_>>,
     ) {
+        // Who has come into a room is about to need them.
+        let minted = match outcome {
+            Ok(done) if ack.is_some() && done.peers.is_some() => self.mint(own),
+            _ => None,
+        };
         let body = match outcome {
             Ok(_) if ack.is_none() => return,
             Ok(done) => {
                 let peers = done.peers.as_ref().map(|peers| peers.iter().copied());
-                notice::ack_ok(own, done.delivered, peers)
+                let ice = minted.as_deref().or(done.ice.as_deref());
+                notice::ack_ok(own, done.delivered, peers, ice)
             }
             Err(flaw) => {
                 self.note_refused_event(peer, flaw.code);
@@ -460,6 +478,9 @@ impl PeerData {
             }
             if let Some(ack) = ack {
                 session.push(socket::ack(ack, &body));
+            }
+            if minted.is_some() {
+                self.note_minted(session, clock::now());
             }
         });
     }

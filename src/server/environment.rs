@@ -6,6 +6,7 @@ use std::{fmt, fs};
 
 use super::Builder;
 use crate::error::Error;
+use crate::ice::{IceServers, TurnSecret};
 use crate::limits::Limits;
 
 /// An environment variable that [`Builder::from_env`] reads.
@@ -28,6 +29,45 @@ impl fmt::Debug for Variable {
         f.debug_struct("Variable")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// What several variables say of STUN and TURN servers together.
+#[derive(Debug, Default)]
+pub(super) struct TurnVariables {
+    stun: Vec<String>,
+    urls: Vec<String>,
+    secret: Option<TurnSecret>,
+    lifetime: Option<Duration>,
+}
+
+impl TurnVariables {
+    /// `servers`, and those of the environment behind them.
+    pub(super) fn added_to(self, servers: Option<IceServers>) -> Result<Option<IceServers>, Error> {
+        let Self {
+            stun,
+            urls,
+            secret,
+            lifetime,
+        } = self;
+        if urls.is_empty() != secret.is_none() {
+            let problem = "PEER_DATA_TURN_URLS needs PEER_DATA_TURN_SECRET, and that the former";
+            return Err(Error::new("ice_servers", problem.to_owned()));
+        }
+        let mut all = servers.clone().unwrap_or_default();
+        if let Some(lifetime) = lifetime {
+            all = all.lifetime(lifetime);
+        }
+        if stun.is_empty() && urls.is_empty() {
+            return Ok(servers.map(|_| all));
+        }
+        if !stun.is_empty() {
+            all = all.stun(stun);
+        }
+        if let Some(secret) = secret {
+            all = all.turn(urls, &secret);
+        }
+        Ok(Some(all))
     }
 }
 
@@ -267,6 +307,58 @@ impl Builder {
             apply: |builder, value| {
                 let adapter = crate::cluster::adapter(value).map_err(|error| error.to_string())?;
                 Ok(builder.on_bus(adapter))
+            },
+        },
+        Variable {
+            name: "PEER_DATA_STUN_URLS",
+            setting: "ice_servers",
+            default: "",
+            meaning: "STUN servers to tell peers of, with commas between",
+            apply: |mut builder, value| {
+                builder.turn.stun = list(value).map(str::to_owned).collect();
+                Ok(builder)
+            },
+        },
+        Variable {
+            name: "PEER_DATA_TURN_URLS",
+            setting: "ice_servers",
+            default: "",
+            meaning: "URLs of a TURN server to tell peers of, with commas between",
+            apply: |mut builder, value| {
+                builder.turn.urls = list(value).map(str::to_owned).collect();
+                Ok(builder)
+            },
+        },
+        Variable {
+            name: "PEER_DATA_TURN_SECRET",
+            setting: "ice_servers",
+            default: "",
+            meaning: "what that server has as static-auth-secret",
+            apply: |mut builder, value| {
+                builder.turn.secret = Some(TurnSecret::new(value));
+                Ok(builder)
+            },
+        },
+        Variable {
+            name: "PEER_DATA_TURN_SECRET_FILE",
+            setting: "ice_servers",
+            default: "",
+            meaning: "a file that has it, so that it is in no environment",
+            apply: |mut builder, value| {
+                let secret = String::from_utf8(file(value)?);
+                let secret = secret.map_err(|_| format!("{value:?} is not UTF-8"))?;
+                builder.turn.secret = Some(TurnSecret::new(secret.trim()));
+                Ok(builder)
+            },
+        },
+        Variable {
+            name: "PEER_DATA_TURN_LIFETIME_MS",
+            setting: "ice_servers",
+            default: "300000",
+            meaning: "how long credentials for it are good, 1 minute to a day",
+            apply: |mut builder, value| {
+                builder.turn.lifetime = Some(millis(value)?);
+                Ok(builder)
             },
         },
         Variable {

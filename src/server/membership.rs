@@ -7,11 +7,12 @@ use super::batch::Batch;
 use super::client::Client;
 use super::{JoinError, LifecycleEvent, Peer, PeerData};
 use crate::broker::{Delivery, Mailbox, Members, Undelivered, shrink};
+use crate::clock;
 use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
-use crate::session::{Ending, Presence, Session};
+use crate::session::{Ending, Presence, Session, Wire};
 use crate::signal::Signal;
 use crate::wire::notice;
 
@@ -78,8 +79,13 @@ impl PeerData {
             client.close(CloseReason::ProtocolError);
             return None;
         }
+        let tells_ice = client.wire == Wire::Json;
+        let ice = if tells_ice { self.mint(&id) } else { None };
         let (accepted, wakes) = client.step(|session| {
-            session.accept(presence.clone(), identity.clone());
+            session.accept_with(presence.clone(), identity.clone(), ice.as_deref());
+            if ice.is_some() {
+                self.note_minted(session, clock::now());
+            }
             if session.is_closed() {
                 session.leave(&presence);
             }

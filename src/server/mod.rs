@@ -17,6 +17,7 @@ mod environment;
 mod handle;
 mod handshake;
 mod hello;
+mod ice;
 mod intake;
 mod lifecycle;
 mod membership;
@@ -62,6 +63,7 @@ pub(crate) use shutdown::OpenSocket;
 use crate::broker::{Broker, Drawn};
 use crate::clock;
 use crate::ending::CloseReason;
+use crate::ice::IceServers;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::observe::{Metrics, Tracer};
@@ -122,6 +124,7 @@ struct Settings {
     expose_session_ids: bool,
     reference_compat: bool,
     custom: Option<CustomHook>,
+    ice: Option<IceServers>,
     policies: Policies,
     keep_handshakes: Keep,
     tracer: Tracer,

@@ -157,6 +157,7 @@ impl PeerData {
         }
         let next = peer.with(|session| {
             session.handle_timeout(now);
+            self.refresh_ice(session, now);
             self.inner.calls.look_at(session.peer(), now);
             session.poll_timeout()
         });

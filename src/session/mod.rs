@@ -116,6 +116,8 @@ pub(crate) struct Session {
     meter: Option<Box<Meter>>,
     /// Until when the websocket must have taken something of what it was given.
     stalled_by: Option<Instant>,
+    /// When the client needs new credentials for TURN servers, if it has some that end.
+    credentials_due: Option<Instant>,
     assembly: Option<Box<Assembly>>,
     outbox: Outbox,
     limits: Arc<Limits>,
@@ -180,6 +182,7 @@ impl Session {
             ping_due: false,
             meter: Meter::new(limits, now),
             stalled_by: None,
+            credentials_due: None,
             assembly: None,
             outbox: Outbox::default(),
             limits: Arc::clone(limits),
@@ -294,12 +297,22 @@ impl Session {
 
     /// Makes the client a peer and tells it its id.
     pub(crate) fn accept(&mut self, presence: Presence, identity: Identity) {
+        self.accept_with(presence, identity, None);
+    }
+
+    /// The same, with STUN and TURN servers as a JSON array for whom the wire tells of them at once.
+    pub(crate) fn accept_with(
+        &mut self,
+        presence: Presence,
+        identity: Identity,
+        ice: Option<&str>,
+    ) {
         if self.is_closed() {
             return;
         }
         let welcome = match self.wire {
             Wire::Engine(revision) => socket::connected(revision, presence.id.as_str()),
-            Wire::Json => notice::ready(&presence.id),
+            Wire::Json => notice::ready(&presence.id, ice),
         };
         let welcome = match &presence.namespace {
             None => welcome,
@@ -505,6 +518,16 @@ impl Session {
             .flatten()
             .chain([self.heartbeat.due()])
             .min()
+    }
+
+    /// The client was given credentials that it needs anew at that time.
+    pub(crate) fn gave_credentials(&mut self, refresh: Option<Instant>) {
+        self.credentials_due = refresh;
+    }
+
+    /// Whether the client needs new credentials.
+    pub(crate) fn needs_credentials(&self, now: Instant) -> bool {
+        !self.is_closed() && self.credentials_due.is_some_and(|due| due <= now)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {

@@ -1,6 +1,6 @@
 //! What the server says on its own behalf.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
@@ -8,12 +8,35 @@ use crate::error::Code;
 use crate::id::{PeerId, RoomId};
 use crate::signal::{Signal, quote};
 
-/// The first text on the plain JSON wire: who the client is.
-pub(crate) fn ready(id: &PeerId) -> Bytes {
+/// The first text on the plain JSON wire: who the client is; and which STUN and TURN servers there
+/// are, as a JSON array.
+pub(crate) fn ready(id: &PeerId, ice: Option<&str>) -> Bytes {
+    let ice = IceMember(ice);
     format!(
-        r#"{{"type":"READY","caller":null,"callee":null,"room":null,"payload":{{"id":"{id}"}}}}"#
+        r#"{{"type":"READY","caller":null,"callee":null,"room":null,"payload":{{"id":"{id}"{ice}}}}}"#
     )
     .into()
+}
+
+/// The type of events that ask for STUN and TURN servers, and of what tells of them.
+pub(crate) const ICE_SERVERS: &str = "ICE_SERVERS";
+
+/// Which STUN and TURN servers there are, as a JSON array. For a room if a client of it has asked.
+pub(crate) fn ice_servers(ice: &str, room: Option<&str>) -> Signal {
+    let payload = format!(r#"{{"iceServers":{ice}}}"#);
+    Signal::compose(ICE_SERVERS, None, room, &payload)
+}
+
+/// One more member of an object, if there is something to say.
+struct IceMember<'a>(Option<&'a str>);
+
+impl fmt::Display for IceMember<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ice) => write!(f, r#","iceServers":{ice}"#),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A peer was put into a room, and says nothing of itself.
@@ -32,11 +55,13 @@ pub(crate) fn error(code: Code, message: &str, room: Option<&str>) -> Signal {
     Signal::compose("ERROR", None, room, &payload)
 }
 
-/// The ack of an event that went out to `delivered` peers; for CONNECT, `peers` were there before.
+/// The ack of an event that went out to `delivered` peers; for CONNECT, `peers` were there before;
+/// `ice` as in [`ready`].
 pub(crate) fn ack_ok(
     own: &PeerId,
     delivered: usize,
     peers: Option<impl Iterator<Item = PeerId>>,
+    ice: Option<&str>,
 ) -> String {
     let mut ack = format!(r#"{{"ok":true,"id":"{own}","delivered":{delivered}"#);
     if let Some(peers) = peers {
@@ -48,6 +73,7 @@ pub(crate) fn ack_ok(
         }
         ack.push(']');
     }
+    let _ = write!(ack, "{}", IceMember(ice));
     ack.push('}');
     ack
 }
@@ -100,12 +126,12 @@ mod tests {
     fn acks_are_one_object() {
         let nobody = None::<std::iter::Empty<PeerId>>;
         assert_eq!(
-            ack_ok(&id(), 2, nobody),
+            ack_ok(&id(), 2, nobody, None),
             r#"{"ok":true,"id":"zVM8wOtnweVu5FYeAAAA","delivered":2}"#
         );
         assert_eq!(
-            ack_ok(&id(), 2, Some([id(), id()].into_iter())),
-            r#"{"ok":true,"id":"zVM8wOtnweVu5FYeAAAA","delivered":2,"peers":["zVM8wOtnweVu5FYeAAAA","zVM8wOtnweVu5FYeAAAA"]}"#
+            ack_ok(&id(), 2, Some([id(), id()].into_iter()), Some("[]")),
+            r#"{"ok":true,"id":"zVM8wOtnweVu5FYeAAAA","delivered":2,"peers":["zVM8wOtnweVu5FYeAAAA","zVM8wOtnweVu5FYeAAAA"],"iceServers":[]}"#
         );
         assert_eq!(
             ack_error(Code::Malformed, "no"),
