@@ -58,7 +58,10 @@ struct Entry {
 #[derive(Clone)]
 enum Access {
     Open,
-    Fixed { username: String, credential: String },
+    Fixed {
+        username: String,
+        credential: String,
+    },
     Timed(TurnSecret),
 }
 
@@ -176,11 +179,7 @@ impl IceServers {
         self
     }
 
-    fn with<U: Into<String>>(
-        mut self,
-        urls: impl IntoIterator<Item = U>,
-        access: Access,
-    ) -> Self {
+    fn with<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>, access: Access) -> Self {
         let urls = urls.into_iter().map(Into::into).collect();
         self.entries.push(Entry { urls, access });
         self
@@ -192,7 +191,9 @@ impl IceServers {
         let problem = |problem: String| Err(Error::new("ice_servers", problem));
         if !(MIN_LIFETIME..=MAX_LIFETIME).contains(&self.lifetime) {
             let seconds = self.lifetime.as_secs();
-            return problem(format!("a lifetime of {seconds} s is not 1 minute to a day"));
+            return problem(format!(
+                "a lifetime of {seconds} s is not 1 minute to a day"
+            ));
         }
         if self.lifetime / 2 < ping_interval {
             let seconds = self.lifetime.as_secs();
@@ -210,7 +211,10 @@ impl IceServers {
                 host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
             };
             if let Some(url) = entry.urls.iter().find(|url| !fits(url)) {
-                return problem(format!("{url:?} does not begin with {}", schemes.join(" or ")));
+                return problem(format!(
+                    "{url:?} does not begin with {}",
+                    schemes.join(" or ")
+                ));
             }
             if entry.urls.is_empty() {
                 return problem("a server has no URL".to_owned());
@@ -299,7 +303,10 @@ mod tests {
             }])
         );
         secret.rotate("south");
-        assert_eq!(minted(&servers)[0]["credential"], "JPIuTlnUxfu1ipFEr1a+PG+EY28=");
+        assert_eq!(
+            minted(&servers)[0]["credential"],
+            "JPIuTlnUxfu1ipFEr1a+PG+EY28="
+        );
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl World {
             Some(Wants::Connect) => {
                 if let Ok(id) = PeerId::random() {
                     self.session
-                        .accept(Presence::main(id), Identity::anonymous());
+                        .accept(Presence::main(id), Identity::anonymous(), None);
                 }
             }
             Some(Wants::Leave(presence)) => {

@@ -175,6 +175,8 @@ impl Connection {
         let _batch = Batch::open();
         // Reported before the batch writes: whoever hears of it finds it counted.
         let _tally = self.server.inner.metrics.tally();
+        let client = Arc::clone(&self.peer);
+        let _in_session = client.span.enter();
         let mut events = 0;
         loop {
             let message = self.assembler.next(&mut bytes, limits);

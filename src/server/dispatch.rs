@@ -69,10 +69,9 @@ impl From<Done> for Progress {
 pub(super) type Waits = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl PeerData {
-    /// Acts on one event of a client.
+    /// Acts on one event of a client, whose span has been entered.
     #[must_use]
     pub(super) fn handle(&self, client: &Arc<Client>, event: Event<'_>) -> Option<Waits> {
-        let _in_session = client.span.enter();
         match event {
             Event::Connect { namespace, auth } => return self.connect(client, namespace, auth),
             Event::Leave(left) => {

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::PeerData;
 use super::client::Client;
 use crate::clock;
+use crate::ice::IceServers;
 use crate::id::PeerId;
 use crate::session::Session;
 use crate::wire::notice;
@@ -21,7 +22,7 @@ impl PeerData {
     /// What was minted has been given to the client.
     pub(super) fn note_minted(&self, session: &mut Session, now: Instant) {
         let servers = self.inner.settings.ice.as_ref();
-        let after = servers.and_then(|servers| servers.refresh_after());
+        let after = servers.and_then(IceServers::refresh_after);
         session.gave_credentials(after.map(|after| now + after));
     }
 
@@ -61,7 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ice::{IceServers, TurnSecret};
+    use crate::ice::TurnSecret;
     use crate::id::SessionId;
     use crate::identity::Identity;
     use crate::server::client::Arrival;

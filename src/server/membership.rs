@@ -82,7 +82,7 @@ impl PeerData {
         let tells_ice = client.wire == Wire::Json;
         let ice = if tells_ice { self.mint(&id) } else { None };
         let (accepted, wakes) = client.step(|session| {
-            session.accept_with(presence.clone(), identity.clone(), ice.as_deref());
+            session.accept(presence.clone(), identity.clone(), ice.as_deref());
             if ice.is_some() {
                 self.note_minted(session, clock::now());
             }

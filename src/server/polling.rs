@@ -251,6 +251,7 @@ impl Post {
     ) -> Option<Waits> {
         let now = clock::now();
         let _batch = Batch::open();
+        let _in_session = self.peer.span.enter();
         packets.find_map(|packet| {
             let event = self.peer.with(|session| session.handle_packet(packet, now));
             event.and_then(|event| self.server.handle(&self.peer, event))

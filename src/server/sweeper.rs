@@ -214,7 +214,7 @@ mod tests {
             let start = self.at(Duration::ZERO);
             let mut session = Session::polling(Revision::V3, &sid, false, limits, start);
             let id = PeerId::random().unwrap();
-            session.accept(Presence::main(id), Identity::anonymous());
+            session.accept(Presence::main(id), Identity::anonymous(), None);
             let peer = self.register(sid, session, Arrival::default());
             self.inner.broker.attach(id, Arc::clone(&peer)).unwrap();
             peer

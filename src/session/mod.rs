@@ -295,18 +295,9 @@ impl Session {
         self.outbox.cost()
     }
 
-    /// Makes the client a peer and tells it its id.
-    pub(crate) fn accept(&mut self, presence: Presence, identity: Identity) {
-        self.accept_with(presence, identity, None);
-    }
-
-    /// The same, with STUN and TURN servers as a JSON array for whom the wire tells of them at once.
-    pub(crate) fn accept_with(
-        &mut self,
-        presence: Presence,
-        identity: Identity,
-        ice: Option<&str>,
-    ) {
+    /// Makes the client a peer and tells it its id; and of STUN and TURN servers, a JSON array, if its
+    /// wire does that at once.
+    pub(crate) fn accept(&mut self, presence: Presence, identity: Identity, ice: Option<&str>) {
         if self.is_closed() {
             return;
         }

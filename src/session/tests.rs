@@ -97,7 +97,7 @@ impl Client {
         let mut client = Self::polling_with(revision, false, Limits::default());
         client
             .session
-            .accept(Presence::main(id()), Identity::anonymous());
+            .accept(Presence::main(id()), Identity::anonymous(), None);
         client.session.first_answer(false);
         client.settled()
     }
@@ -107,7 +107,7 @@ impl Client {
         let (mut client, link) = Self::socket_with(revision, false, Limits::default());
         client
             .session
-            .accept(Presence::main(id()), Identity::anonymous());
+            .accept(Presence::main(id()), Identity::anonymous(), None);
         client.hears(link);
         (client.settled(), link)
     }
@@ -118,7 +118,7 @@ impl Client {
         let mut client = Self::new(open, Limits::default());
         client
             .session
-            .accept(Presence::main(id()), Identity::anonymous());
+            .accept(Presence::main(id()), Identity::anonymous(), None);
         client.hears(Link::FIRST);
         (client.settled(), Link::FIRST)
     }

@@ -84,7 +84,7 @@ fn what_is_too_large_is_dropped_and_told() {
     let (mut client, link) = Client::socket_with(V4, false, limits);
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     let whole = Some(assembled(None, "[1]", &[&[0; 3], &[0; 4]]));
     client.says(link, "452-[1]");
     assert_eq!(client.sends(link, &[0; 3]), None);

@@ -105,7 +105,7 @@ impl World {
         if wire != Wire::Engine(V4) {
             client
                 .session
-                .accept(Presence::main(id()), Identity::anonymous());
+                .accept(Presence::main(id()), Identity::anonymous(), None);
         }
         Self {
             client,
@@ -200,7 +200,7 @@ impl World {
                 assert!(!self.connected);
                 self.client
                     .session
-                    .accept(Presence::main(id()), Identity::anonymous());
+                    .accept(Presence::main(id()), Identity::anonymous(), None);
                 self.connected = true;
             }
             Some(Event::Leave(left)) => {

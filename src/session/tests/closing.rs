@@ -156,7 +156,7 @@ fn who_does_not_take_his_mail_is_let_go() {
         let mut client = Client::polling_with(V3, false, limits());
         client
             .session
-            .accept(Presence::main(id()), Identity::anonymous());
+            .accept(Presence::main(id()), Identity::anonymous(), None);
         let mut count = 0;
         while client.ending().is_none() {
             packet(&mut client);
@@ -176,7 +176,7 @@ fn a_full_outbox_is_the_senders_to_report() {
     let (mut client, link) = Client::socket_with(V3, false, limits);
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     client.hears(link);
     let signal = Signal::new("N", None, &"x".repeat(400)).unwrap();
     assert!(!client.session.is_congested(link));

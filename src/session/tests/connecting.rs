@@ -20,7 +20,7 @@ fn revision_3_is_let_in_unasked() {
     let mut client = Client::polling_with(V3, false, Limits::default());
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(
         text(client.session.first_answer(false)),
         format!(
@@ -30,7 +30,7 @@ fn revision_3_is_let_in_unasked() {
     let (mut client, link) = Client::socket_with(V3, false, Limits::default());
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     let open =
         format!(r#"0{{"sid":"{SID}","upgrades":[],"pingInterval":25000,"pingTimeout":20000}}"#);
     assert_eq!(client.hears(link), [&*open, "40"]);
@@ -52,7 +52,7 @@ fn revision_4_asks_to_be_let_in() {
     assert_eq!(client.session.peer(), None, "not until it is accepted");
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(client.session.peer(), Some(id()));
     let connected = r#"40{"sid":"v9uLaHT8O3Ftv6nyAAAK"}"#;
     assert_eq!(client.answer(ticket).unwrap(), connected);
@@ -67,7 +67,7 @@ fn revision_4_asks_to_be_let_in() {
     assert_eq!(client.says(link, "40"), Some(CONNECT));
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(client.hears(link), [connected]);
 }
 
@@ -78,7 +78,7 @@ fn plain_json_is_told_who_it_is() {
     assert!(client.hears(Link::FIRST).is_empty());
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(
         client.hears(Link::FIRST),
         [
@@ -144,7 +144,7 @@ fn a_namespace_that_does_not_exist_is_refused() {
     assert_eq!(client.says(link, "40"), Some(CONNECT));
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(client.says(link, r#"42/nope,["message",{}]"#), None);
     assert_eq!(client.ending(), Some(CloseReason::ProtocolError));
 }
@@ -157,7 +157,9 @@ fn in_two(revision: Revision) -> (Client, Link, Presence) {
         id: "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap(),
         namespace: Some("/news".into()),
     };
-    client.session.accept(news.clone(), Identity::anonymous());
+    client
+        .session
+        .accept(news.clone(), Identity::anonymous(), None);
     (client, link, news)
 }
 
@@ -264,7 +266,7 @@ fn who_leaves_may_come_back_as_another() {
         let other: PeerId = "Ik6zh4tSUb3YbFHIAAAD".parse().unwrap();
         client
             .session
-            .accept(Presence::main(other), Identity::anonymous());
+            .accept(Presence::main(other), Identity::anonymous(), None);
         assert_eq!(client.session.peer(), Some(other));
         assert_eq!(client.hears(link).len(), 1);
         let said = event_of(other, None, "[1]");
@@ -333,7 +335,7 @@ fn nobody_becomes_a_peer_after_the_end() {
     client.session.close(CloseReason::Kicked);
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(client.session.peer(), None);
     assert_eq!(client.ended_as(), Some((CloseReason::Kicked, vec![])));
 }

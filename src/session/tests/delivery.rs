@@ -76,7 +76,7 @@ fn a_step_of_the_servers_wakes_the_carrier() {
         |client, _| {
             client
                 .session
-                .accept(Presence::main(id()), Identity::anonymous());
+                .accept(Presence::main(id()), Identity::anonymous(), None);
         },
     ];
     for (nth, step) in steps.into_iter().enumerate() {

@@ -156,7 +156,7 @@ fn who_has_connected_in_time_is_not_asked_again() {
     assert_eq!(client.says(link, "40"), Some(CONNECT));
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     assert_eq!(client.due(), Some(seconds(25)));
     client.leaves(link, "41", &Presence::main(id()));
     assert_eq!(client.due(), Some(seconds(25)));

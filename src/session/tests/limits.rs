@@ -16,7 +16,7 @@ fn socket(revision: Revision) -> (Client, Link) {
     let (mut client, link) = Client::socket_with(revision, false, rated());
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     client.hears(link);
     (client.settled(), link)
 }

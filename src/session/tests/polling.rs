@@ -136,7 +136,7 @@ fn the_last_answer_takes_all_there_is() {
     let mut client = Client::polling_with(V4, false, limits);
     client
         .session
-        .accept(Presence::main(id()), Identity::anonymous());
+        .accept(Presence::main(id()), Identity::anonymous(), None);
     while client.session.outbox.cost() > 0 {
         client.session.first_answer(false);
     }
