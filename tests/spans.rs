@@ -58,7 +58,7 @@ fn story(peer: &str) -> Vec<String> {
     let own = format!(r#"peer="{peer}""#);
     let lines = text.lines().filter(|line| line.contains(&own));
     // What a library says of a session's frames, at the level of traces, is not told here.
-    let own = lines.filter(|line| line.contains("}: peer_data_server: "));
+    let own = lines.filter(|line| !line.contains("}: tungstenite::"));
     own.map(|line| {
         let (head, said) = line.split_once("}: ").expect("a span");
         assert!(!line.contains("PRIVATE"), "{line}");
