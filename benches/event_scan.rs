@@ -7,7 +7,7 @@
 
 // A benchmark uses some of what the load generator sends.
 #[allow(dead_code)]
-#[path = "load/event.rs"]
+#[path = "../examples/load/event.rs"]
 mod event;
 #[allow(dead_code)]
 mod samples;

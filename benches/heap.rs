@@ -185,7 +185,7 @@ impl Crowd {
     fn start(address: SocketAddr, wire: &str, peers: usize, talk: bool) -> Result<Self, Failure> {
         let mut child = Command::new(load()?)
             .args(["idle", "--wire", wire, "--pause", "yes", "--hold", "0"])
-            .args(["--url", &format!("http://{address}")])
+            .args(["--output", "json", "--url", &format!("http://{address}")])
             .args(["--server-pid", &std::process::id().to_string()])
             .args(["--conns", &peers.to_string()])
             .args(["--talk", if talk { "yes" } else { "no" }])

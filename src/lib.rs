@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// On docs.rs each item says which feature it comes with.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Each adapter reaches a part of the server; without one, the broker can still be used alone.
 #![cfg_attr(
     not(all(feature = "tower", feature = "actix")),

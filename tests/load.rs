@@ -1,4 +1,4 @@
-//! The load generator of `benches/load`. Its ledger finds every fault, as the tests beside it say;
+//! The load generator, `examples/load`. Its ledger finds every fault, as the tests beside it say;
 //! and for a moment on each wire nothing is lost, misdelivered, out of order or under a wrong name.
 //! What it says of speed is not looked at.
 
@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used)]
 
 // Examples are not tested: these parts of one bring their tests here.
-#[path = "../benches/load/event.rs"]
+#[path = "../examples/load/event.rs"]
 mod event;
 #[allow(dead_code)]
-#[path = "../benches/load/ledger.rs"]
+#[path = "../examples/load/ledger.rs"]
 mod ledger;
 #[allow(dead_code)]
-#[path = "../benches/load/table.rs"]
+#[path = "../examples/load/table.rs"]
 mod table;
 
 use std::error::Error;
@@ -24,7 +24,7 @@ use serde_json::Value;
 
 type Failure = Box<dyn Error>;
 
-const WIRES: [&str; 5] = ["eio3", "eio4", "json", "polling3", "polling4"];
+const WIRES: [&str; 6] = ["eio3", "eio4", "json", "polling3", "polling4", "all"];
 
 /// A little of each workload.
 const WORKLOADS: [&[&str]; 4] = [
@@ -50,7 +50,7 @@ fn check(server: &str, wire: &str, workload: &[&str]) {
         .args(workload)
         .args(["--wire", wire, "--start"])
         .arg(example(server))
-        .args(["--secs", "0.2", "--warmup", "0.1"])
+        .args(["--secs", "0.2", "--warmup", "0.1", "--output", "json"])
         .output()
         .expect("the load generator");
     let what = format!("{workload:?} on {wire} at {server}: {run:?}");
@@ -87,6 +87,39 @@ fn each_way_to_serve() {
     }
 }
 
+/// What people and their pipelines look at.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_summary_and_a_bound_for_pipelines() {
+    for (bound, passes) in [("60000", true), ("0.000001", false)] {
+        let run = Command::new(example("load"))
+            .args(["call", "--rooms", "2", "--peers", "3", "--wire", "all"])
+            .args(["--max-p99", bound, "--start"])
+            .arg(example("standalone"))
+            .output()
+            .expect("the load generator");
+        assert_eq!(run.status.code(), Some(i32::from(!passes)), "{run:?}");
+        let text = String::from_utf8(run.stdout).unwrap();
+        assert!(text.starts_with("call on all, 2 rooms of 3\n"), "{text}");
+        let has = |words: &[&str]| {
+            let mut lines = text
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>());
+            lines.any(|line| line.starts_with(words))
+        };
+        assert!(
+            has(&["lost", "0"]) && has(&["cpu", "per", "delivery"]) && has(&["p99"]),
+            "{text}"
+        );
+        assert_eq!(text.contains("over the bound"), !passes, "{text}");
+        assert!(
+            run.stderr.is_empty(),
+            "no progress where nobody watches: {:?}",
+            run.stderr
+        );
+    }
+}
+
 /// A run that cannot be made is none that went well.
 #[test]
 fn a_wrong_call_is_told() {
@@ -96,6 +129,8 @@ fn a_wrong_call_is_told() {
         &["relay", "--url", "http://127.0.0.1:1", "--pairs", "0"],
         &["relay", "--url", "http://127.0.0.1:1", "--wire"],
         &["relay", "--start", "/nothing/there"],
+        &["relay", "--url", "http://127.0.0.1:1", "--output", "prose"],
+        &["call", "--url", "http://127.0.0.1:1", "--max-p99", "-1"],
         &["table", "/nothing/there"],
     ] {
         let run = Command::new(example("load"))

@@ -19,6 +19,7 @@ wires:
   eio3, eio4          Socket.IO over websocket, revisions 3 and 4 of Engine.IO
   polling3, polling4  the same, on sessions that stay on long-polling
   json                plain JSON
+  all                 all of these, one client after the other, in the same rooms
 options:
   --start PROGRAM     a server to start on a free port; it says its URL on its first line
   --url URL           a server that runs, http or https
@@ -29,7 +30,11 @@ options:
   --at-once N         connections being set up at a time [64]
   --hold SECONDS      how long idle connections are held before they are looked at
   --talk yes          two by two, idle connections negotiate first
-  --pause yes         before they leave, say `held` and wait for the end of standard input";
+  --pause yes         before they leave, say `held` and wait for the end of standard input
+  --output FORM       summary, for people, or json, one line [summary]
+  --max-p99 MS        a latency that 99 % of the deliveries must keep to, for the exit status
+exit status: 0 if all went well; 1 if a signal was lost, misdelivered, out of order or under a wrong
+name, or too many were late; 2 if the run could not be made";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
@@ -83,10 +88,27 @@ impl FromStr for Wire {
     }
 }
 
+/// Every wire, so that those who meet first are of different kinds.
+const ALL: [Wire; 5] = [
+    Wire::Json,
+    Wire::Socket(Revision::V4),
+    Wire::Socket(Revision::V3),
+    Wire::Polling(Revision::V4),
+    Wire::Polling(Revision::V3),
+];
+
+/// What is printed in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Summary,
+    Json,
+}
+
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) workload: Workload,
-    pub(crate) wire: Wire,
+    /// One client after the other takes the next of them.
+    wires: Vec<Wire>,
     /// The names of both, for the report.
     pub(crate) names: (String, String),
     pub(crate) start: Option<PathBuf>,
@@ -106,6 +128,8 @@ pub(crate) struct Options {
     pub(crate) hold: Duration,
     pub(crate) talk: bool,
     pub(crate) pause: bool,
+    pub(crate) output: Output,
+    pub(crate) max_p99: Option<Duration>,
 }
 
 impl Options {
@@ -115,7 +139,7 @@ impl Options {
         let seconds = Duration::from_secs;
         let mut options = Self {
             workload: kind,
-            wire: Wire::Json,
+            wires: vec![Wire::Json],
             names: (workload.clone(), "json".to_owned()),
             start: None,
             url: None,
@@ -134,6 +158,8 @@ impl Options {
             hold: seconds(3),
             talk: false,
             pause: false,
+            output: Output::Summary,
+            max_p99: None,
         };
         while let [name, value, after @ ..] = rest {
             options.set(name, value)?;
@@ -164,7 +190,10 @@ impl Options {
         };
         match name {
             "--wire" => {
-                self.wire = value.parse()?;
+                self.wires = match value {
+                    "all" => ALL.to_vec(),
+                    _ => vec![value.parse()?],
+                };
                 value.clone_into(&mut self.names.1);
             }
             "--start" => self.start = Some(value.into()),
@@ -186,9 +215,25 @@ impl Options {
             "--hold" => self.hold = duration()?,
             "--talk" => self.talk = yes()?,
             "--pause" => self.pause = yes()?,
+            "--max-p99" => {
+                let bound: f64 = value.parse().map_err(|error| wrong(&error))?;
+                let bound = Duration::try_from_secs_f64(bound / 1e3);
+                self.max_p99 = Some(bound.map_err(|error| wrong(&error))?);
+            }
+            "--output" => {
+                self.output = match value {
+                    "summary" => Output::Summary,
+                    "json" => Output::Json,
+                    _ => return Err(wrong(&"summary or json").into()),
+                };
+            }
             _ => return Err(format!("no option {name}; see --help").into()),
         }
         Ok(())
+    }
+
+    pub(crate) fn wire(&self, client: usize) -> Wire {
+        self.wires[client % self.wires.len()]
     }
 
     /// What the server is called in the results.

@@ -83,21 +83,49 @@ impl Report {
         self.faults == Faults::default()
     }
 
+    /// Whether deliveries took longer than they may.
+    pub(crate) fn is_late(&self, options: &Options) -> bool {
+        let p99 = self.figures.get("p99_us").and_then(Value::as_u64);
+        let took = p99.map(Duration::from_micros);
+        options
+            .max_p99
+            .zip(took)
+            .is_some_and(|(max, took)| took > max)
+    }
+
+    /// All of it, a line for each figure.
+    pub(crate) fn summary(&self, options: &Options) -> String {
+        let (workload, wire) = &options.names;
+        let faults = [
+            ("lost", self.faults.lost),
+            ("misdelivered", self.faults.misdelivered),
+            ("reordered", self.faults.reordered),
+            ("wrong_callers", self.faults.wrong_callers),
+        ];
+        let faults = faults.map(|(name, count)| (name.to_owned(), Value::from(count)));
+        let figures = self.figures.clone().into_iter().chain(faults);
+        let mut text = format!("{workload} on {wire}, {}\n", size(options));
+        for (name, figure) in figures {
+            let (name, unit) = unit(&name);
+            text += &format!("  {name:<28} {figure:>12} {unit}\n");
+        }
+        if let Some(max) = options.max_p99.filter(|_| self.is_late(options)) {
+            text += &format!(
+                "  p99 is over the bound of {} ms\n",
+                max.as_secs_f64() * 1e3
+            );
+        }
+        text
+    }
+
     /// All of it, as one line of JSON.
     pub(crate) fn line(&self, options: &Options) -> String {
         let (workload, wire) = &options.names;
-        let size = match options.workload {
-            Workload::Relay => format!("{} pairs, window {}", options.pairs, options.window),
-            Workload::Fanout => format!("{} peers", options.peers),
-            Workload::Call => format!("{} rooms of {}", options.rooms, options.peers),
-            Workload::Idle if options.talk => format!("{}, after talking", options.conns),
-            Workload::Idle => format!("{}, silent", options.conns),
-        };
         let mut line = json!({
             "server": options.label(),
             "workload": workload,
             "wire": wire,
-            "size": size,
+            "size": size(options),
             "lost": self.faults.lost,
             "misdelivered": self.faults.misdelivered,
             "reordered": self.faults.reordered,
@@ -107,6 +135,33 @@ impl Report {
             members.extend(self.figures.clone());
         }
         line.to_string()
+    }
+}
+
+/// What a figure is called among people, and what it is counted in.
+fn unit(name: &str) -> (String, &'static str) {
+    let units = [("_us", "µs"), ("_ms", "ms"), ("_s", "s"), ("_kb", "KB")];
+    for (short, unit) in units {
+        if let Some(name) = name.strip_suffix(short) {
+            return (name.replace('_', " "), unit);
+        }
+        if let Some((what, each)) = name.split_once(&format!("{short}_per_")) {
+            return (
+                format!("{} per {}", what.replace('_', " "), each.replace('_', " ")),
+                unit,
+            );
+        }
+    }
+    (name.replace('_', " "), "")
+}
+
+fn size(options: &Options) -> String {
+    match options.workload {
+        Workload::Relay => format!("{} pairs, window {}", options.pairs, options.window),
+        Workload::Fanout => format!("{} peers", options.peers),
+        Workload::Call => format!("{} rooms of {}", options.rooms, options.peers),
+        Workload::Idle if options.talk => format!("{}, after talking", options.conns),
+        Workload::Idle => format!("{}, silent", options.conns),
     }
 }
 

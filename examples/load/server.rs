@@ -14,7 +14,7 @@ use crate::target::Target;
 pub(crate) struct Server {
     pub(crate) target: Rc<Target>,
     /// Where signaling is mounted.
-    pub(crate) path: String,
+    path: Option<String>,
     /// Known if it was started here or named.
     pub(crate) process: Option<Process>,
     /// Ends with this.
@@ -30,20 +30,25 @@ impl Server {
             (None, None) => return Err("no server".into()),
         };
         let ca = options.ca.as_deref().or(certificate.as_deref());
-        let default = match options.wire {
-            Wire::Json => "/peer-data",
-            _ => "/socket.io/",
-        };
         let own = program.as_ref().map(|program| program.child.id());
         let process = own.or(options.server_pid).map(Process::new);
         // To learn of a wrong number now, and not at the end.
         process.map(Process::usage).transpose()?;
         Ok(Self {
             target: Target::new(&url, ca).await?.into(),
-            path: options.path.clone().unwrap_or_else(|| default.to_owned()),
+            path: options.path.clone(),
             process,
             _program: program,
         })
+    }
+
+    /// Where signaling is mounted for that wire.
+    pub(crate) fn path(&self, wire: Wire) -> &str {
+        let default = match wire {
+            Wire::Json => "/peer-data",
+            _ => "/socket.io/",
+        };
+        self.path.as_deref().unwrap_or(default)
     }
 }
 

@@ -8,8 +8,9 @@
 //! target/release/examples/load table results.jsonl
 //! ```
 //!
-//! One run prints one line of JSON. The status is 0 if all went well, 1 if a signal was lost,
-//! misdelivered, out of order or under a wrong name, and 2 if the run could not be made.
+//! One run prints a summary, or one line of JSON with `--output json`. The status is 0 if all went
+//! well, 1 if a signal was lost, misdelivered, out of order or under a wrong name, or came later than
+//! `--max-p99` allows, and 2 if the run could not be made.
 //! `benches/README.md` says what the figures mean.
 
 mod call;
@@ -22,6 +23,7 @@ mod line;
 mod options;
 mod polling;
 mod process;
+mod progress;
 mod relay;
 mod report;
 mod server;
@@ -33,7 +35,7 @@ mod target;
 use std::error::Error;
 use std::process::ExitCode;
 
-use options::{Options, Workload};
+use options::{Options, Output, Workload};
 use report::Report;
 use server::Server;
 
@@ -71,8 +73,11 @@ async fn run(arguments: &[String]) -> Result<bool, Failure> {
     let report = tokio::task::LocalSet::new()
         .run_until(measure(&options, &server))
         .await?;
-    println!("{}", report.line(&options));
-    Ok(report.is_correct())
+    match options.output {
+        Output::Json => println!("{}", report.line(&options)),
+        Output::Summary => print!("{}", report.summary(&options)),
+    }
+    Ok(report.is_correct() && !report.is_late(&options))
 }
 
 async fn measure(options: &Options, server: &Server) -> Result<Report, Failure> {

@@ -12,6 +12,7 @@ use crate::Failure;
 use crate::event::{self, Kind, Mark};
 use crate::ledger::Ledger;
 use crate::options::Options;
+use crate::progress;
 use crate::server::Server;
 use crate::session::Session;
 
@@ -59,11 +60,13 @@ impl Crowd {
             present: Cell::new(0),
             failure: RefCell::new(None),
         });
+        progress::show(&crowd);
         let places = Arc::new(Semaphore::new(options.at_once));
         for client in 0..clients {
             let place = Arc::clone(&places).acquire_owned().await?;
             let (own, target) = (Rc::clone(&crowd), Rc::clone(&server.target));
-            let (wire, path) = (options.wire, server.path.clone());
+            let wire = options.wire(client);
+            let path = server.path(wire).to_owned();
             tokio::task::spawn_local(async move {
                 let connecting = Session::connect(&target, wire, &path).await;
                 drop(place);
@@ -81,6 +84,12 @@ impl Crowd {
             .until("connections", || crowd.present.get() == clients)
             .await?;
         Ok(crowd)
+    }
+
+    /// How many of how many are connected, and what they have heard.
+    pub(crate) fn progress(&self) -> (usize, usize, u64) {
+        let heard = self.ledger.borrow().delivered;
+        (self.present.get(), self.clients.len(), heard)
     }
 
     /// What one client does until it leaves.
