@@ -62,6 +62,48 @@ async fn a_room_spans_nodes_and_wires() {
     leaver.hears_nothing(&nodes[0].site).await;
 }
 
+/// Who joins while others do hears of each of them in one way: by the ack, or by a CONNECT.
+#[tokio::test]
+async fn of_those_who_come_at_once_each_hears_of_each_once() {
+    let (_bus, nodes) = cluster::<3>().await;
+    for round in 0..5 {
+        let room = format!("room {round}");
+        let mut peers = Vec::new();
+        for number in 0..6 {
+            let wire = Wire::SOCKET_IO[number % 4];
+            peers.push(Peer::connect(&nodes[number % 3].site, wire).await);
+        }
+        let connect = event("CONNECT", &room, Value::Null);
+        let joining = peers.iter_mut().map(|peer| peer.ask(&connect));
+        let acks = futures_util::future::join_all(joining).await;
+        let mut told: Vec<Vec<String>> = Vec::new();
+        for (peer, ack) in peers.iter_mut().zip(&acks) {
+            ack["id"].as_str().unwrap().clone_into(&mut peer.id);
+            let named = ack["peers"].as_array().unwrap().iter();
+            let mut told_of: Vec<_> = named.map(|id| id.as_str().unwrap().to_owned()).collect();
+            while told_of.len() < 5 {
+                let heard = peer.signal().await;
+                assert_eq!(heard["type"], "CONNECT", "{heard}");
+                told_of.push(heard["caller"]["id"].as_str().unwrap().to_owned());
+            }
+            told_of.sort();
+            told.push(told_of);
+        }
+        for (own, told_of) in told.iter().enumerate() {
+            let others = peers
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| *number != own);
+            let mut others: Vec<_> = others.map(|(_, peer)| peer.id.clone()).collect();
+            others.sort();
+            assert_eq!(*told_of, others, "round {round}: {acks:?}");
+        }
+        for (number, peer) in peers.iter_mut().enumerate() {
+            peer.hears_nothing(&nodes[number % 3].site).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_ack_of_a_join_names_peers_at_other_nodes() {
     let (_bus, nodes) = cluster::<3>().await;

@@ -152,9 +152,13 @@ impl PeerData {
             let outcome = match decision {
                 Ok(()) => {
                     let mut joined = server.join_by(&client, &presence.id, &room, &signal);
-                    if let (Ok(done), true) = (&mut joined, ack.is_some()) {
-                        server.settled(&room).await;
-                        server.add_elsewhere(&room, done);
+                    match &mut joined {
+                        Ok(done) if ack.is_some() => {
+                            server.settled(&room).await;
+                            server.add_elsewhere(&presence.id, &room, done);
+                        }
+                        Ok(_) => server.end_joining(&presence.id, &room),
+                        Err(_) => {}
                     }
                     joined.map_err(|(code, message)| (code, Cow::Borrowed(message)))
                 }

@@ -246,11 +246,15 @@ impl PeerData {
                 let signal = envelope.splice(own, attachments, max)?;
                 let room = room_of(envelope)?;
                 let joined = self.join_by(client, own, &room, &signal);
-                let joined = joined.map_err(|(code, message)| envelope.flaw(code, message))?;
-                match ack.filter(|_| !self.is_settled(envelope.room())) {
-                    Some(ack) => Ok(self.answer_join(client, *own, ack, room, joined)),
-                    None => Ok(joined.into()),
+                let mut joined = joined.map_err(|(code, message)| envelope.flaw(code, message))?;
+                match ack {
+                    None => self.end_joining(own, &room),
+                    Some(_) if self.is_settled(envelope.room()) => {
+                        self.add_elsewhere(own, &room, &mut joined);
+                    }
+                    Some(ack) => return Ok(self.answer_join(client, *own, ack, room, joined)),
                 }
+                Ok(joined.into())
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
@@ -312,7 +316,9 @@ impl PeerData {
         }
     }
 
-    /// Puts a peer into a room and tells the others there; or why not.
+    /// Puts a peer into a room and tells the others there; or why not. It is to be told of those at
+    /// other nodes by [`add_elsewhere`](Self::add_elsewhere), or by
+    /// [`end_joining`](Self::end_joining) of nobody.
     pub(super) fn join_by(
         &self,
         client: &Arc<Client>,
@@ -333,10 +339,8 @@ impl PeerData {
             (code, message)
         })?;
         let done = self.sent(&entered.delivery);
-        let mut peers = entered.peers;
-        peers.extend(self.ids_elsewhere(room));
         Ok(Done {
-            peers: Some(peers),
+            peers: Some(entered.peers),
             ..done
         })
     }

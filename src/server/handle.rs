@@ -189,6 +189,7 @@ impl PeerData {
             }
             self.enter(&held, peer, room, capacity, &notice::arrival(peer, room))?
         };
+        self.end_joining(peer, room);
         self.close_slow(&entered.delivery.full);
         Ok(())
     }

@@ -201,6 +201,7 @@ impl PeerData {
         if joined.newly {
             let arrival = notice::arrival(id, to);
             let told = self.tell_arrival(held.client, id, to, &joined, &arrival);
+            self.end_joining(id, to);
             delivery.full.extend(told.full);
             self.announce_joined(held, id, to, joined.members.len());
         }

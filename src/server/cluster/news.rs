@@ -90,11 +90,13 @@ impl PeerData {
                 silently,
             } => {
                 if !silently {
+                    watch.note_heard(member.id);
                     tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
                 }
                 told.news.push((member, true));
             }
             Effect::Announce { member, signal } => {
+                watch.note_heard(member.id);
                 tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
             }
             Effect::Went { member, signal } => {

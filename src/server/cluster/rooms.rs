@@ -260,6 +260,7 @@ impl Cluster {
         let elsewhere = watch.roster.remote_count();
         let mut effects = Vec::new();
         if joined.newly {
+            watch.begin_joining(*id);
             lock(&self.agenda).fill(watch.room.as_str());
             let member = Member {
                 id: *id,
@@ -281,6 +282,7 @@ impl Cluster {
         signal: Option<&Signal>,
     ) -> Option<Result<(), ClusterError>> {
         let mut effects = Vec::new();
+        watch.end_joining(id);
         watch.roster.leave(id, signal, &self.stamps, &mut effects);
         let was_unready = effects.is_empty();
         let outcome = self.publish_all(watch, effects);

@@ -42,28 +42,34 @@ impl PeerData {
         let ack: Box<str> = ack.into();
         Progress::Waits(Box::pin(async move {
             server.settled(&room).await;
-            server.add_elsewhere(&room, &mut done);
+            server.add_elsewhere(&own, &room, &mut done);
             if client.is_connected(&Presence::main(own)) {
                 server.answer(&client, &own, Some(&ack), &Ok(done));
             }
         }))
     }
 
-    /// Adds those to the answer to a CONNECT who have become known since.
-    pub(in crate::server) fn add_elsewhere(&self, room: &RoomId, done: &mut Done) {
-        let Some(peers) = &mut done.peers else {
+    /// Completes the answer to a CONNECT: with those at other nodes of whom the peer has not heard by
+    /// a CONNECT of their own, and without those of this node who have left while it waited.
+    pub(in crate::server) fn add_elsewhere(&self, own: &PeerId, room: &RoomId, done: &mut Done) {
+        let (Some(peers), Some(cluster)) = (&mut done.peers, self.cluster()) else {
             return;
         };
-        for id in self.ids_elsewhere(room) {
-            if !peers.contains(&id) {
-                peers.push(id);
-            }
-        }
+        let broker = &self.inner.broker;
+        peers.retain(|peer| broker.is_member(peer, room.as_str()));
+        let elsewhere = cluster.in_watched(room.as_str(), |watch| {
+            let heard = watch.end_joining(own);
+            let members = watch.roster.remote_members().map(|member| member.id);
+            members.filter(|id| !heard.contains(id)).collect::<Vec<_>>()
+        });
+        peers.extend(elsewhere.unwrap_or_default());
     }
 
-    pub(in crate::server) fn ids_elsewhere(&self, room: &RoomId) -> impl Iterator<Item = PeerId> {
-        let members = self.members_elsewhere(room.as_str()).into_iter();
-        members.map(|member| member.id)
+    /// Nobody is to be told who was in the room before.
+    pub(in crate::server) fn end_joining(&self, own: &PeerId, room: &RoomId) {
+        if let Some(cluster) = self.cluster() {
+            cluster.in_watched(room.as_str(), |watch| watch.end_joining(own));
+        }
     }
 
     /// Gives a signal to a peer at another node. If that is known to be in the room, that is all

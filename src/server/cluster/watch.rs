@@ -8,7 +8,7 @@ use super::Cluster;
 use crate::broker::shrink;
 use crate::clock;
 use crate::cluster::Roster;
-use crate::id::RoomId;
+use crate::id::{PeerId, RoomId};
 use crate::sync::lock;
 
 /// Exists from the first local member to the last.
@@ -21,8 +21,40 @@ pub(super) struct Watch {
     pub(super) roster: Roster,
     /// Those who wait until it is known who is in the room.
     pub(super) waiters: Vec<oneshot::Sender<()>>,
+    /// Local members whose CONNECT is not answered yet.
+    joining: Vec<Joining>,
     /// The room has no local member any more: who looks for it takes the next one.
     is_over: bool,
+}
+
+struct Joining {
+    peer: PeerId,
+    /// Those at other nodes whom it has heard come since: the answer must not name them again.
+    heard: Vec<PeerId>,
+}
+
+impl Watch {
+    /// A local peer has joined, and is told later of those who were there before.
+    pub(super) fn begin_joining(&mut self, peer: PeerId) {
+        let heard = Vec::new();
+        self.joining.push(Joining { peer, heard });
+    }
+
+    /// All local members hear that one at another node has come.
+    pub(super) fn note_heard(&mut self, other: PeerId) {
+        for joining in &mut self.joining {
+            joining.heard.push(other);
+        }
+    }
+
+    /// It is told now, or is gone: whom it has heard come meanwhile.
+    pub(super) fn end_joining(&mut self, peer: &PeerId) -> Vec<PeerId> {
+        let at = self
+            .joining
+            .iter()
+            .position(|joining| joining.peer == *peer);
+        at.map_or_else(Vec::new, |at| self.joining.swap_remove(at).heard)
+    }
 }
 
 impl Cluster {
@@ -71,6 +103,7 @@ impl Cluster {
                         clock::now(),
                     ),
                     waiters: Vec::new(),
+                    joining: Vec::new(),
                     is_over: false,
                 }),
             })
