@@ -322,7 +322,7 @@ impl Builder {
         let limits = bounds::check(self.limits, self.outbox)?;
         let ice = self.turn.added_to(self.ice)?;
         if let Some(ice) = &ice {
-            ice.check(limits.ping_interval)?;
+            ice.check()?;
         }
         let mut namespaces = vec![self.main];
         for namespace in self.others {

@@ -486,6 +486,9 @@ impl PeerData {
                 self.note_minted(session, clock::now());
             }
         });
+        if minted.is_some() {
+            self.await_refresh(peer);
+        }
     }
 }
 

@@ -526,6 +526,59 @@ mod tests {
         );
     }
 
+    fn read_all(variables: &[(&str, &str)]) -> Result<Builder, Error> {
+        let lookup = |asked: &str| {
+            let mut variables = variables.iter();
+            let found = variables.find(|(name, _)| *name == asked);
+            found.map(|(_, value)| Ok((*value).to_owned()))
+        };
+        Builder::default().with_variables(lookup)
+    }
+
+    #[test]
+    fn turn_servers_are_made_of_several_variables() {
+        let file = std::env::temp_dir().join(format!("turn-secret-{}", std::process::id()));
+        fs::write(&file, "north\n").unwrap();
+        let stun = ("PEER_DATA_STUN_URLS", "stun:a.test, stun:b.test");
+        let turn = ("PEER_DATA_TURN_URLS", "turn:c.test,turns:c.test");
+        let lifetime = ("PEER_DATA_TURN_LIFETIME_MS", "60000");
+        let path = file.to_str().unwrap();
+        for secret in [
+            ("PEER_DATA_TURN_SECRET", "north"),
+            ("PEER_DATA_TURN_SECRET_FILE", path),
+        ] {
+            let builder = read_all(&[stun, turn, secret, lifetime]).unwrap();
+            let servers = builder.turn.added_to(None).unwrap().unwrap();
+            let expected = IceServers::new()
+                .stun(["stun:a.test", "stun:b.test"])
+                .turn(["turn:c.test", "turns:c.test"], &TurnSecret::new("north"))
+                .lifetime(Duration::from_secs(60));
+            let now = std::time::UNIX_EPOCH;
+            assert_eq!(servers.mint("ann", now), expected.mint("ann", now));
+        }
+        fs::remove_file(&file).unwrap();
+        let gone = read("PEER_DATA_TURN_SECRET_FILE", path).unwrap_err();
+        assert_eq!(gone.subject(), "PEER_DATA_TURN_SECRET_FILE");
+    }
+
+    #[test]
+    fn half_of_a_turn_server_is_refused_and_its_secret_is_not_shown() {
+        for variables in [
+            [("PEER_DATA_TURN_URLS", "turn:c.test")].as_slice(),
+            &[("PEER_DATA_TURN_SECRET", "hush")],
+            &[
+                ("PEER_DATA_TURN_URLS", "c.test"),
+                ("PEER_DATA_TURN_SECRET", "hush"),
+            ],
+        ] {
+            let builder = read_all(variables).unwrap();
+            assert!(!format!("{:?}", builder.turn).contains("hush"));
+            let error = builder.build().unwrap_err();
+            assert_eq!(error.subject(), variables[0].0);
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+    }
+
     #[test]
     fn a_value_that_cannot_be_names_its_variable() {
         for (name, value) in [

@@ -19,11 +19,17 @@ impl PeerData {
         Some(servers.mint(peer.as_str(), SystemTime::now()))
     }
 
-    /// What was minted has been given to the client.
+    /// What was minted has been given to the client. Once its session is free again, it is to
+    /// [wait for others](Self::await_refresh).
     pub(super) fn note_minted(&self, session: &mut Session, now: Instant) {
         let servers = self.inner.settings.ice.as_ref();
         let after = servers.and_then(IceServers::refresh_after);
         session.gave_credentials(after.map(|after| now + after));
+    }
+
+    /// Has a client looked at when it needs new credentials, however long its heartbeat takes.
+    pub(super) fn await_refresh(&self, client: &Client) {
+        self.schedule(client, client.with(|session| session.poll_timeout()));
     }
 
     /// Whether events of that type ask this server for something.
@@ -43,6 +49,7 @@ impl PeerData {
             session.push_signal(&notice::ice_servers(&json, Some(room)));
             self.note_minted(session, clock::now());
         });
+        self.await_refresh(client);
         Some(json)
     }
 

@@ -102,6 +102,9 @@ impl PeerData {
         }
         drop(held);
         wakes.wake();
+        if ice.is_some() {
+            self.await_refresh(client);
+        }
         accepted.then_some(peer)
     }
 

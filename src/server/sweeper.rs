@@ -175,6 +175,7 @@ mod tests {
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
+    use crate::ice::{IceServers, TurnSecret};
     use crate::id::PeerId;
     use crate::identity::Identity;
     use crate::server::Settings;
@@ -363,6 +364,43 @@ mod tests {
         server.turn_to(46 * SECOND);
         assert_eq!(server.due(71 * SECOND), Some(vec![]));
         assert_eq!(server.due(72 * SECOND), Some(vec![(72, peer.sid)]));
+    }
+
+    #[test]
+    fn credentials_are_made_anew_in_time_however_long_the_heartbeat_is() {
+        let secret = TurnSecret::new("s");
+        let servers = IceServers::new().turn(["turn:turn.test"], &secret);
+        let server = PeerData::builder()
+            .ice_servers(servers.lifetime(60 * SECOND))
+            .ping_interval(120 * SECOND)
+            .ping_timeout(600 * SECOND)
+            .build()
+            .unwrap();
+        clock::set(server.at(Duration::ZERO));
+        let (peer, other) = (server.silent(), server.silent());
+        let own = peer.with(|session| session.peer()).unwrap();
+        assert!(server.tell_ice(&peer, &own, "r").is_some());
+        let waiting = |peer: &Client| peer.with(|session| session.waiting());
+        let (asked, untold) = (waiting(&peer), waiting(&other));
+        let mut told = asked;
+        for seconds in [30, 61] {
+            server.turn_to(seconds * SECOND);
+            assert_eq!(waiting(&peer), told, "{seconds}");
+            clock::set(server.at((seconds + 1) * SECOND));
+            server.turn_to((seconds + 1) * SECOND);
+            assert!(waiting(&peer) > told, "{seconds}");
+            told = waiting(&peer);
+        }
+        assert_eq!(waiting(&other), untold, "it has asked for none");
+
+        // Who connects again over the same transport has asked for none either.
+        peer.with(|session| session.leave(&Presence::main(own)));
+        server.turn_to(200 * SECOND);
+        let again = Presence::main(PeerId::random().unwrap());
+        peer.with(|session| session.accept(again, Identity::anonymous(), None));
+        told = waiting(&peer);
+        server.turn_to(400 * SECOND);
+        assert_eq!(waiting(&peer), told);
     }
 
     #[test]

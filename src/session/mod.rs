@@ -328,6 +328,10 @@ impl Session {
 
     /// Makes the client that peer no longer; returns who it was, if it was that.
     pub(crate) fn leave(&mut self, presence: &Presence) -> Option<Identity> {
+        if presence.namespace.is_none() {
+            // Who comes next has asked for nothing yet.
+            self.credentials_due = None;
+        }
         let left = self.presences.remove(presence);
         self.note_left(presence, left.is_some());
         left
@@ -504,11 +508,16 @@ impl Session {
         if self.is_closed() {
             return None;
         }
-        [self.connect_by, self.state.upgrade_by(), self.stalled_by]
-            .into_iter()
-            .flatten()
-            .chain([self.heartbeat.due()])
-            .min()
+        [
+            self.connect_by,
+            self.state.upgrade_by(),
+            self.stalled_by,
+            self.credentials_due,
+        ]
+        .into_iter()
+        .flatten()
+        .chain([self.heartbeat.due()])
+        .min()
     }
 
     /// The client was given credentials that it needs anew at that time.

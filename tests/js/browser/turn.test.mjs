@@ -1,6 +1,7 @@
 // A real TURN server, and pages that may not connect in any other way than through it.
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { describe, it } from "node:test";
 
 import { openPage, picture, startBrowser } from "../support/browser.mjs";
@@ -57,6 +58,35 @@ describe("a relay", () => {
       await Promise.all([isOpen(ann), isOpen(ben)]);
       await Promise.all([ann.context().close(), ben.context().close()]);
     }
+  });
+
+  it("is open until credentials end, and closed after that", async (t) => {
+    const [browser, coturn] = [await startBrowser(t), await startCoturn(t, ["north"])];
+    const page = await join(browser, await start(t, coturn));
+    const [given] = await page.evaluate(() => window.iceServers);
+    const [end, user] = given.username.split(":");
+    assert.ok(Number(end) > Date.now() / 1000);
+    // The same user with the server's own secret, for a time that is over.
+    const username = `${Math.floor(Date.now() / 1000) - 60}:${user}`;
+    const credential = createHmac("sha1", "north").update(username).digest("base64");
+    const gather = (server) => page.evaluate(async (server) => {
+      const connection = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
+      const [candidates, errors] = [[], []];
+      connection.onicecandidateerror = ({ errorCode }) => errors.push(errorCode);
+      const gathered = new Promise((resolve) => {
+        connection.onicecandidate = ({ candidate }) => (candidate ? candidates.push(candidate.type) : resolve());
+      });
+      connection.createDataChannel("text");
+      await connection.setLocalDescription();
+      await gathered;
+      connection.close();
+      return { candidates, errors };
+    }, server);
+    const ended = await gather({ ...given, username, credential });
+    assert.deepEqual([ended.candidates, ended.errors[0]], [[], 401]);
+    const good = await gather(given);
+    assert.deepEqual([...new Set(good.candidates)], ["relay"]);
+    assert.deepEqual(page.errors, []);
   });
 
   it("is closed to who was given nothing, or credentials of another secret", async (t) => {
