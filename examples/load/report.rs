@@ -1,5 +1,6 @@
 //! The figures of one run.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -107,13 +108,12 @@ impl Report {
         let mut text = format!("{workload} on {wire}, {}\n", size(options));
         for (name, figure) in figures {
             let (name, unit) = unit(&name);
-            text += &format!("  {name:<28} {figure:>12} {unit}\n");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {name:<28} {figure:>12} {unit}");
         }
         if let Some(max) = options.max_p99.filter(|_| self.is_late(options)) {
-            text += &format!(
-                "  p99 is over the bound of {} ms\n",
-                max.as_secs_f64() * 1e3
-            );
+            let max = max.as_secs_f64() * 1e3;
+            let _ = writeln!(text, "  p99 is over the bound of {max} ms");
         }
         text
     }
