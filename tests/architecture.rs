@@ -68,7 +68,7 @@ fn sources() -> Vec<Source> {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             if matches!(
                 &*name,
-                "tests" | "versus_tungstenite" | "simulation" | "fuzz" | "bench"
+                "tests" | "versus_tungstenite" | "simulation" | "fuzz" | "bench" | "guide"
             ) {
                 // What only tests, fuzzers and benchmarks see may look wherever it wants.
             } else if path.is_dir() {
