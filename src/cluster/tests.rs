@@ -231,6 +231,7 @@ async fn interest_may_come_and_go_in_a_moment(place: impl Fn() -> Box<dyn Cluste
 
 async fn after_stop_nothing_is_heard_or_said(place: impl Fn() -> Box<dyn ClusterAdapter>) {
     let (a, b) = (Node::join(place()).await, Node::join(place()).await);
+    b.meet(&a).await;
     for number in 0..500 {
         a.say(Target::Node(b.id), format!("{number}"));
     }
