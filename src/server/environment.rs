@@ -1,13 +1,16 @@
 //! Settings from the environment, so that a server can be configured without code.
 
+mod turn;
+
 use std::ffi::OsString;
 use std::time::Duration;
 use std::{fmt, fs};
 
 use super::Builder;
 use crate::error::Error;
-use crate::ice::{IceServers, TurnSecret};
+use crate::ice::TurnSecret;
 use crate::limits::Limits;
+pub(super) use turn::TurnVariables;
 
 /// An environment variable that [`Builder::from_env`] reads.
 #[derive(Clone, Copy)]
@@ -29,45 +32,6 @@ impl fmt::Debug for Variable {
         f.debug_struct("Variable")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// What several variables say of STUN and TURN servers together.
-#[derive(Debug, Default)]
-pub(super) struct TurnVariables {
-    stun: Vec<String>,
-    urls: Vec<String>,
-    secret: Option<TurnSecret>,
-    lifetime: Option<Duration>,
-}
-
-impl TurnVariables {
-    /// `servers`, and those of the environment behind them.
-    pub(super) fn added_to(self, servers: Option<IceServers>) -> Result<Option<IceServers>, Error> {
-        let Self {
-            stun,
-            urls,
-            secret,
-            lifetime,
-        } = self;
-        if urls.is_empty() != secret.is_none() {
-            let problem = "PEER_DATA_TURN_URLS needs PEER_DATA_TURN_SECRET, and that the former";
-            return Err(Error::new("ice_servers", problem.to_owned()));
-        }
-        let mut all = servers.clone().unwrap_or_default();
-        if let Some(lifetime) = lifetime {
-            all = all.lifetime(lifetime);
-        }
-        if stun.is_empty() && urls.is_empty() {
-            return Ok(servers.map(|_| all));
-        }
-        if !stun.is_empty() {
-            all = all.stun(stun);
-        }
-        if let Some(secret) = secret {
-            all = all.turn(urls, &secret);
-        }
-        Ok(Some(all))
     }
 }
 
@@ -524,59 +488,6 @@ mod tests {
             text.contains("\"http\"") && !text.contains("secret"),
             "{text}"
         );
-    }
-
-    fn read_all(variables: &[(&str, &str)]) -> Result<Builder, Error> {
-        let lookup = |asked: &str| {
-            let mut variables = variables.iter();
-            let found = variables.find(|(name, _)| *name == asked);
-            found.map(|(_, value)| Ok((*value).to_owned()))
-        };
-        Builder::default().with_variables(lookup)
-    }
-
-    #[test]
-    fn turn_servers_are_made_of_several_variables() {
-        let file = std::env::temp_dir().join(format!("turn-secret-{}", std::process::id()));
-        fs::write(&file, "north\n").unwrap();
-        let stun = ("PEER_DATA_STUN_URLS", "stun:a.test, stun:b.test");
-        let turn = ("PEER_DATA_TURN_URLS", "turn:c.test,turns:c.test");
-        let lifetime = ("PEER_DATA_TURN_LIFETIME_MS", "60000");
-        let path = file.to_str().unwrap();
-        for secret in [
-            ("PEER_DATA_TURN_SECRET", "north"),
-            ("PEER_DATA_TURN_SECRET_FILE", path),
-        ] {
-            let builder = read_all(&[stun, turn, secret, lifetime]).unwrap();
-            let servers = builder.turn.added_to(None).unwrap().unwrap();
-            let expected = IceServers::new()
-                .stun(["stun:a.test", "stun:b.test"])
-                .turn(["turn:c.test", "turns:c.test"], &TurnSecret::new("north"))
-                .lifetime(Duration::from_secs(60));
-            let now = std::time::UNIX_EPOCH;
-            assert_eq!(servers.mint("ann", now), expected.mint("ann", now));
-        }
-        fs::remove_file(&file).unwrap();
-        let gone = read("PEER_DATA_TURN_SECRET_FILE", path).unwrap_err();
-        assert_eq!(gone.subject(), "PEER_DATA_TURN_SECRET_FILE");
-    }
-
-    #[test]
-    fn half_of_a_turn_server_is_refused_and_its_secret_is_not_shown() {
-        for variables in [
-            [("PEER_DATA_TURN_URLS", "turn:c.test")].as_slice(),
-            &[("PEER_DATA_TURN_SECRET", "hush")],
-            &[
-                ("PEER_DATA_TURN_URLS", "c.test"),
-                ("PEER_DATA_TURN_SECRET", "hush"),
-            ],
-        ] {
-            let builder = read_all(variables).unwrap();
-            assert!(!format!("{:?}", builder.turn).contains("hush"));
-            let error = builder.build().unwrap_err();
-            assert_eq!(error.subject(), variables[0].0);
-            assert!(!error.to_string().contains("hush"), "{error}");
-        }
     }
 
     #[test]

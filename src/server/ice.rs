@@ -73,11 +73,21 @@ mod tests {
     use crate::id::SessionId;
     use crate::identity::Identity;
     use crate::server::client::Arrival;
-    use crate::session::Presence;
+    use crate::session::{Link, Presence};
     use crate::wire::segments::Segments;
 
+    /// A plain JSON client that has just become a peer of a server with these.
+    fn peer_of(servers: IceServers) -> (PeerData, Arc<Client>, Link) {
+        let server = PeerData::builder().ice_servers(servers).build().unwrap();
+        let (session, link) = Session::json(&server.inner.settings.limits, clock::now());
+        let client = Client::new(SessionId::random().unwrap(), session, Arrival::default());
+        let presence = Presence::main(PeerId::random().unwrap());
+        server.attach(&client, presence, Identity::anonymous());
+        (server, client, link)
+    }
+
     /// What the client of a session is told until nothing more waits.
-    fn told(client: &Client, link: crate::session::Link) -> String {
+    fn told(client: &Client, link: Link) -> String {
         let mut out = Segments::default();
         client.with(|session| session.poll_transmit(link, usize::MAX, &mut out));
         let mut bytes = Vec::new();
@@ -89,12 +99,8 @@ mod tests {
     fn credentials_are_made_anew_when_half_their_life_is_over() {
         let secret = TurnSecret::new("s");
         let servers = IceServers::new().turn(["turn:turn.test"], &secret);
-        let server = PeerData::builder().ice_servers(servers).build().unwrap();
         let now = clock::now();
-        let (session, link) = Session::json(&server.inner.settings.limits, now);
-        let client = Client::new(SessionId::random().unwrap(), session, Arrival::default());
-        let presence = Presence::main(PeerId::random().unwrap());
-        server.attach(&client, presence, Identity::anonymous());
+        let (server, client, link) = peer_of(servers);
         assert!(told(&client, link).contains(r#""iceServers":[{"urls":["turn:turn.test"]"#));
 
         let refresh = |seconds| {
@@ -113,12 +119,8 @@ mod tests {
     #[test]
     fn nobody_is_bothered_who_was_given_nothing_that_ends() {
         let servers = IceServers::new().stun(["stun:stun.test"]);
-        let server = PeerData::builder().ice_servers(servers).build().unwrap();
         let now = clock::now();
-        let (session, link) = Session::json(&server.inner.settings.limits, now);
-        let client = Client::new(SessionId::random().unwrap(), session, Arrival::default());
-        let presence = Presence::main(PeerId::random().unwrap());
-        server.attach(&client, presence, Identity::anonymous());
+        let (server, client, link) = peer_of(servers);
         assert!(told(&client, link).contains("stun:stun.test"));
         let late = now + Duration::from_secs(1_000_000);
         client.with(|session| server.refresh_ice(session, late));

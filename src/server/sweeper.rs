@@ -79,6 +79,8 @@ impl Sweeper {
             && let Ok(runtime) = Handle::try_current()
         {
             wheel.turning = true;
+            // A runtime that has been shut down drops the task at once, which asks for the wheel.
+            drop(wheel);
             let server = Arc::downgrade(server);
             let armed = true;
             runtime.spawn(turn(Turning { server, armed }, self.tick));
@@ -253,6 +255,25 @@ mod tests {
             let wheel = lock(&self.inner.sweeper.wheel);
             wheel.slots.values().map(Vec::len).sum()
         }
+    }
+
+    /// It takes no task any more, and who comes is not held up for that.
+    #[test]
+    fn a_runtime_that_is_gone_stops_nobody() {
+        let runtime = runtime();
+        let gone = runtime.handle().clone();
+        drop(runtime);
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _in_runtime = gone.enter();
+            let server = server();
+            let peer = server.stranger();
+            server.wants(&peer, SECOND);
+            // Told whether or not anybody still waits.
+            let _ = done.send(server.is_turning());
+        });
+        let turning = is_done.recv_timeout(60 * SECOND);
+        assert_eq!(turning, Ok(false), "the next who comes starts a task");
     }
 
     #[test]

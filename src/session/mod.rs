@@ -2,6 +2,7 @@
 //! deadline out. No I/O, no clock, no rooms.
 
 mod assembly;
+mod deadlines;
 mod heartbeat;
 mod meter;
 mod observed;
@@ -30,7 +31,7 @@ use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
 use crate::wire::{notice, socket};
 use assembly::Assembly;
-use heartbeat::{Beat, Heartbeat, Keeper};
+use heartbeat::{Heartbeat, Keeper};
 pub(crate) use meter::Charged;
 use meter::Meter;
 pub(crate) use outbox::Full;
@@ -500,65 +501,6 @@ impl Session {
                 })
             }
             _ => None,
-        }
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() {
-            return None;
-        }
-        [
-            self.connect_by,
-            self.state.upgrade_by(),
-            self.stalled_by,
-            self.credentials_due,
-        ]
-        .into_iter()
-        .flatten()
-        .chain([self.heartbeat.due()])
-        .min()
-    }
-
-    /// The client was given credentials that it needs anew at that time.
-    pub(crate) fn gave_credentials(&mut self, refresh: Option<Instant>) {
-        self.credentials_due = refresh;
-    }
-
-    /// Whether the client needs new credentials.
-    pub(crate) fn needs_credentials(&self, now: Instant) -> bool {
-        !self.is_closed() && self.credentials_due.is_some_and(|due| due <= now)
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.is_closed() {
-            return;
-        }
-        self.outbox.rest();
-        if self.state.upgrade_by().is_some_and(|by| by <= now) {
-            self.note_no_upgrade(Upgrade::TimedOut);
-            self.state.drop_probe();
-            self.stirred = true;
-        }
-        if self.connect_by.is_some_and(|by| by <= now) {
-            return self.close(CloseReason::ConnectTimeout);
-        }
-        if self.stalled_by.is_some_and(|by| by <= now) {
-            return self.close(CloseReason::Stalled);
-        }
-        let beat = self.heartbeat.beat(&self.limits, now);
-        if let (Beat::Ping, Some(meter)) = (beat, &self.meter) {
-            // Its answer waits like all that the client says.
-            self.heartbeat.postpone(meter.pause_left(now));
-        }
-        match beat {
-            Beat::Wait => {}
-            Beat::Dead => self.close(CloseReason::HeartbeatTimeout),
-            Beat::Ping if self.wire == Wire::Json => {
-                self.ping_due = true;
-                self.stirred = true;
-            }
-            Beat::Ping => self.push(engine::PING),
         }
     }
 

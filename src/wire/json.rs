@@ -50,7 +50,8 @@ impl<'a> Name<'a> {
 
 /// A place in a JSON text, moved forward by whoever reads it.
 ///
-/// Every method first skips whitespace, and reads what its name says or fails.
+/// Every method that does not say otherwise first skips whitespace, and reads what its name says or
+/// fails.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -119,7 +120,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// The next bytes, whatever they are.
+    /// The next bytes, whitespace or not.
     #[inline]
     pub(crate) fn ahead<const N: usize>(&self) -> Option<&'a [u8; N]> {
         self.text.as_bytes().get(self.at..)?.first_chunk()

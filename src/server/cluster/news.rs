@@ -100,6 +100,7 @@ impl PeerData {
                 tell(&signal.unwrap_or_else(|| notice::arrival(&member.id, &room)));
             }
             Effect::Went { member, signal } => {
+                watch.note_gone(&member.id);
                 tell(&signal.unwrap_or_else(|| notice::departure(&member.id, &room)));
                 told.news.push((member, false));
             }

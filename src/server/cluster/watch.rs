@@ -29,7 +29,8 @@ pub(super) struct Watch {
 
 struct Joining {
     peer: PeerId,
-    /// Those at other nodes whom it has heard come since: the answer must not name them again.
+    /// Those at other nodes whom it has heard come since, and who are still there, so never more than
+    /// a room has: the answer must not name them again.
     heard: Vec<PeerId>,
 }
 
@@ -44,6 +45,13 @@ impl Watch {
     pub(super) fn note_heard(&mut self, other: PeerId) {
         for joining in &mut self.joining {
             joining.heard.push(other);
+        }
+    }
+
+    /// One at another node is gone.
+    pub(super) fn note_gone(&mut self, other: &PeerId) {
+        for joining in &mut self.joining {
+            joining.heard.retain(|heard| heard != other);
         }
     }
 
