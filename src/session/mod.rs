@@ -8,6 +8,7 @@ mod observed;
 pub(crate) mod outbox;
 mod packets;
 mod presence;
+mod recovery;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::observe::{Observer, Upgrade};
+use crate::observe::{self, Observer, Upgrade};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
@@ -37,6 +38,7 @@ pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
 pub(crate) use presence::Presence;
 use presence::Presences;
+pub(crate) use recovery::{Budget, Claim, Claimed, Recovery};
 use state::State;
 pub use state::Transport;
 pub(crate) use state::{Link, Look, PollAnswer, PollRefused, Ticket, Transmit};
@@ -119,6 +121,8 @@ pub(crate) struct Session {
     /// When the client needs new credentials for TURN servers, if it has some that end.
     credentials_due: Option<Instant>,
     assembly: Option<Box<Assembly>>,
+    /// Where the client may come back after a loss.
+    recovery: Option<Box<Recovery>>,
     outbox: Outbox,
     limits: Arc<Limits>,
     /// Whoever carries packets to the client: its socket's task or its waiting GET.
@@ -184,6 +188,7 @@ impl Session {
             stalled_by: None,
             credentials_due: None,
             assembly: None,
+            recovery: None,
             outbox: Outbox::default(),
             limits: Arc::clone(limits),
             carrier: None,
@@ -302,7 +307,9 @@ impl Session {
             return;
         }
         let welcome = match self.wire {
-            Wire::Engine(revision) => socket::connected(revision, presence.id.as_str()),
+            Wire::Engine(revision) => self
+                .welcome_for_long(&presence)
+                .unwrap_or_else(|| socket::connected(revision, presence.id.as_str())),
             Wire::Json => notice::ready(&presence.id, ice),
         };
         let welcome = match &presence.namespace {
@@ -331,6 +338,7 @@ impl Session {
         if presence.namespace.is_none() {
             // Who comes next has asked for nothing yet.
             self.credentials_due = None;
+            self.recovery = None;
         }
         let left = self.presences.remove(presence);
         self.note_left(presence, left.is_some());
@@ -355,7 +363,7 @@ impl Session {
     }
 
     fn push_packet(&mut self, packet: Outgoing) {
-        if self.is_closed() {
+        if self.is_closed() || self.is_away() {
             return;
         }
         let pushed = self.outbox.push(packet, self.limits.max_outbox);
@@ -382,12 +390,12 @@ impl Session {
     /// waits, or to wake the [`carrier`](Self::take_carrier).
     pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
         self.queue(signal)?;
-        Ok(self.promises())
+        Ok(!self.is_away() && self.promises())
     }
 
     /// The same for a signal that nobody else is to have: its text need not be made one to share.
     pub(crate) fn enqueue_only(&mut self, signal: Signal) -> Result<bool, Full> {
-        if self.wire == Wire::Json || signal.attachments().is_some() {
+        if self.wire == Wire::Json || signal.attachments().is_some() || self.recovery.is_some() {
             return self.enqueue(&signal);
         }
         let packet = Outgoing::Text(signal.into_packet());
@@ -406,6 +414,12 @@ impl Session {
     }
 
     fn queue(&mut self, signal: &Signal) -> Result<(), Full> {
+        let kept = self.keep(signal)?;
+        if self.is_away() {
+            self.note_queued();
+            return Ok(());
+        }
+        let signal = kept.as_ref().unwrap_or(signal);
         let (view, text) = match self.wire {
             Wire::Engine(_) => (View::Packets, signal.packet().clone()),
             Wire::Json => (View::Json, signal.json()),
@@ -447,6 +461,14 @@ impl Session {
         }
         self.assembly = None;
         self.note_no_upgrade(Upgrade::Abandoned);
+        if self.hold(reason) {
+            return;
+        }
+        if self.is_away() && reason == CloseReason::SlowConsumer {
+            self.observer
+                .metrics
+                .recovery(observe::Recovery::Overflowed);
+        }
         match reason {
             CloseReason::ClientClosed
             | CloseReason::TransportLost
@@ -505,8 +527,10 @@ impl Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() {
-            return None;
+        match self.state {
+            State::Closed { .. } => return None,
+            State::Away { until, .. } => return until,
+            _ => {}
         }
         [
             self.connect_by,
@@ -527,12 +551,15 @@ impl Session {
 
     /// Whether the client needs new credentials.
     pub(crate) fn needs_credentials(&self, now: Instant) -> bool {
-        !self.is_closed() && self.credentials_due.is_some_and(|due| due <= now)
+        !self.is_closed() && !self.is_away() && self.credentials_due.is_some_and(|due| due <= now)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_closed() {
             return;
+        }
+        if self.is_away() {
+            return self.check_absence(now);
         }
         self.outbox.rest();
         if self.state.upgrade_by().is_some_and(|by| by <= now) {
@@ -558,7 +585,12 @@ impl Session {
                 self.ping_due = true;
                 self.stirred = true;
             }
-            Beat::Ping => self.push(engine::PING),
+            Beat::Ping => {
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.pings();
+                }
+                self.push(engine::PING);
+            }
         }
     }
 

@@ -178,6 +178,12 @@ pub(crate) fn connected(revision: Revision, id: &str) -> Bytes {
     }
 }
 
+/// The same for a client of revision 4 that may come back as the same peer: with what it has to show
+/// then.
+pub(crate) fn connected_for_long(id: &str, pid: &str) -> Bytes {
+    Bytes::from(format!(r#"40{{"sid":"{id}","pid":"{pid}"}}"#))
+}
+
 /// The packet that ends a client's stay in `/`; the transport stays open.
 pub(crate) const DISCONNECTED: Bytes = Bytes::from_static(b"41");
 
