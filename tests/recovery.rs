@@ -238,12 +238,9 @@ async fn binary_is_said_again_with_its_attachments(host: Host) {
     let (mut socket, connected) = come_back(&site, &json!({"pid": pid})).await;
     assert_eq!(connected["sid"], id);
     assert!(socket.text().await.contains("\"CONNECT\""));
-    assert!(
-        socket
-            .text()
-            .await
-            .starts_with("451-[\"message\",{\"type\":\"FILE\"")
-    );
+    let file = socket.text().await;
+    assert!(file.starts_with("451-[\"message\",{"), "{file}");
+    assert!(file.contains("\"FILE\""), "{file}");
     assert_eq!(socket.binary().await, b"bytes");
 }
 

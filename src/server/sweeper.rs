@@ -83,6 +83,8 @@ impl Sweeper {
             && let Ok(runtime) = Handle::try_current()
         {
             wheel.turning = true;
+            // A runtime that is being shut down drops the task at once, and that takes the lock.
+            drop(wheel);
             let server = Arc::downgrade(server);
             let armed = true;
             runtime.spawn(turn(Turning { server, armed }, self.tick));
