@@ -87,6 +87,12 @@ fn heard(packet: &str) -> (Value, String) {
     (event[1]["payload"].clone(), text(&event[2]))
 }
 
+/// The peer as the application has it.
+fn handle(site: &Site, id: &str) -> peer_data_server::Peer {
+    let id: PeerId = id.parse().expect("an id");
+    site.server.peer(&id).expect("a peer")
+}
+
 async fn absent(site: &Site, id: &str) {
     let id: PeerId = id.parse().expect("an id");
     let away = || {
@@ -203,7 +209,7 @@ async fn a_polling_client_comes_back_by_websocket(host: Host) {
 async fn who_comes_back_again_has_the_same_right(host: Host) {
     let site = host.start_with(recovers).await;
     let (mut other, caller) = scene(&site).await;
-    let peer = site.server.peer(&caller.id.parse().unwrap()).unwrap();
+    let peer = handle(&site, &caller.id);
     let (id, pid) = caller.vanish(&site).await;
     let mut offset = None;
     for round in 0..5 {
@@ -284,7 +290,7 @@ async fn who_leaves_on_purpose_has_left_at_once(host: Host) {
         let mut caller = Caller::join(&site).await;
         assert_eq!(other.signal().await["type"], "CONNECT");
         match way {
-            "kick" => assert!(site.server.disconnect(&caller.id.parse().unwrap())),
+            "kick" => assert!(handle(&site, &caller.id).disconnect()),
             "close frame" => caller.socket.send_close(1001).await,
             packet => caller.socket.send(packet).await,
         }
@@ -297,7 +303,7 @@ async fn who_leaves_on_purpose_has_left_at_once(host: Host) {
     let caller = Caller::join(&site).await;
     assert_eq!(other.signal().await["type"], "CONNECT");
     let (id, _) = caller.vanish(&site).await;
-    assert!(site.server.disconnect(&id.parse().unwrap()));
+    assert!(handle(&site, &id).disconnect());
     other.hears_departure(&id, ROOM).await;
     other.hears_nothing(&site).await;
 }
@@ -428,7 +434,7 @@ async fn the_application_is_asked_again(host: Host) {
     let auth = json!({"pid": connected["pid"], "token": "second"});
     let (_socket, again) = come_back(&site, &auth).await;
     assert_eq!(again, connected);
-    let peer = site.server.peer(&id.parse().unwrap()).unwrap();
+    let peer = handle(&site, &id);
     assert_eq!(*peer.identity::<String>().expect("who it is"), "second");
 }
 

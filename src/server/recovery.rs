@@ -13,7 +13,8 @@ use super::{Peer, PeerData};
 use crate::ending::CloseReason;
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::session::{Claim, Claimed, Presence, Recovery, Wire};
+use crate::session::{Claim, Claimed, Presence, Recovery, Session, Wire};
+use crate::signal;
 use crate::sync::lock;
 use crate::wire::engine::Revision;
 
@@ -65,7 +66,7 @@ impl PeerData {
         if self.inner.settings.limits.recovery.is_zero() {
             return None;
         }
-        let auth: Auth = serde_json::from_str(auth?).ok()?;
+        let auth: Auth = signal::read("auth", auth?).ok()?;
         let claim = Claim::read(&auth.pid, auth.offset.as_deref())?;
         let old = self.inner.broker.mailbox(&claim.peer)?;
         if Arc::ptr_eq(&old, client) || client.wire != old.wire {
@@ -116,7 +117,7 @@ impl PeerData {
         if taken {
             client.connected();
         } else {
-            old.with(|session| session.unclaim());
+            old.with(Session::unclaim);
         }
         drop(held);
         wakes.wake();
