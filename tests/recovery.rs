@@ -5,9 +5,13 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use peer_data_server::{Builder, CloseReason, Identity, MemoryBus, PeerData, PeerId, Refused};
+use peer_data_server::{
+    Builder, CloseReason, Identity, MemoryBus, PeerData, PeerId, Refused, Signal,
+};
 use serde_json::{Value, json};
 use support::{
     Host, Node, Peer, Polling, ROOM, Revision, Site, Socket, Wire, acquaint, event, eventually,
@@ -484,4 +488,44 @@ async fn at_another_node_a_client_is_a_new_peer() {
     other.send(&event("CHAT", ROOM, "still there?")).await;
     assert_eq!(heard(&socket.text().await).0, "still there?");
     other.hears_nothing(&away.site).await;
+}
+
+/// Others speak from other threads all the while: what they say finds the old session, the new one, or
+/// the way from the one to the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_or_doubled_while_one_comes_back() {
+    let site = Host::Axum.start_with(recovers).await;
+    let (mut other, caller) = scene(&site).await;
+    let (id, pid) = caller.vanish(&site).await;
+    let said = Arc::new(AtomicU64::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let speaker = {
+        let (server, said, is_over) = (site.server.clone(), said.clone(), is_over.clone());
+        let id: PeerId = id.parse().expect("an id");
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let number = said.fetch_add(1, Ordering::Relaxed);
+                let signal = Signal::new("NUMBER", None, &number).expect("a signal");
+                assert_eq!(server.to_peer(&id, &signal).delivered, 1, "{number}");
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        })
+    };
+    let (mut offset, mut next) = (None, 0);
+    for round in 0..50 {
+        let auth = json!({"pid": pid, "offset": offset});
+        let (mut socket, connected) = come_back(&site, &auth).await;
+        assert_eq!(connected["sid"], id, "{round}");
+        let until = said.load(Ordering::Relaxed) + 5;
+        while next < until {
+            let (payload, seen) = heard(&socket.text().await);
+            assert_eq!(payload, next, "{round}");
+            (offset, next) = (Some(seen), next + 1);
+        }
+        drop(socket);
+        absent(&site, &id).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    speaker.join().expect("all was taken");
+    other.hears_nothing(&site).await;
 }
