@@ -68,7 +68,7 @@ pub fn encode_base64(revision: Revision, data: &[u8]) -> String {
 /// The packet by which a client learns that it is connected.
 #[must_use]
 pub fn encode_connected(revision: Revision, id: &PeerId) -> Bytes {
-    socket::connected(revision.into(), id.as_str())
+    socket::connected(revision.into(), id.as_str(), None)
 }
 
 /// How many packets a polling body has.

@@ -116,6 +116,18 @@ pub struct Limits {
     /// its burst is free again. One that still sends too much after that is disconnected. 30 s:
     /// a page that loses itself in a loop for a moment survives. No single wait is longer.
     pub rate_patience: Duration,
+    /// How long a client that has lost its connection, and is not one of Socket.IO 2, may take to come
+    /// back as the same peer. 0: it may not, and whoever loses its connection has left. 30 s is what
+    /// suits a call: a phone that changes networks, and short enough that the others need not wait for
+    /// who is gone.
+    pub recovery: Duration,
+    /// Bytes of signals that are kept for one peer that may come back, bookkeeping counted. 256 KiB:
+    /// the set-up of a call with dozens. Never more than half of [`max_outbox`](Self::max_outbox). Over
+    /// it, a peer that is away has left.
+    pub max_recovery: usize,
+    /// Bytes of signals that are kept for all peers that may come back. 64 MiB: what 256 peers may
+    /// fill at a time; most have little. Over it, as for [`max_recovery`](Self::max_recovery).
+    pub max_recovery_total: usize,
 }
 
 impl Default for Limits {
@@ -146,6 +158,9 @@ impl Default for Limits {
             bytes_per_second: 0,
             byte_burst: 0,
             rate_patience: Duration::from_secs(30),
+            recovery: Duration::ZERO,
+            max_recovery: 256 << 10,
+            max_recovery_total: 64 << 20,
         }
     }
 }
@@ -178,6 +193,7 @@ impl Limits {
     /// | `events_per_second`, `event_burst` | 100, 1,000 | 40 peers' set-up at once, candidates included |
     /// | `bytes_per_second`, `byte_burst` | 64 KiB, 1 MiB | the same set-up, at 1 kB an event |
     /// | `rate_patience` | 10 s | long enough to be an accident |
+    /// | `recovery`, `max_recovery`, `max_recovery_total` | off, 256 KiB, 64 MiB | as by default |
     ///
     /// ```
     /// use peer_data_server::{Limits, PeerData};
@@ -213,6 +229,9 @@ impl Limits {
             bytes_per_second: 64 << 10,
             byte_burst: 1 << 20,
             rate_patience: Duration::from_secs(10),
+            recovery: Duration::ZERO,
+            max_recovery: 256 << 10,
+            max_recovery_total: 64 << 20,
         }
     }
 

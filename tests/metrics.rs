@@ -156,6 +156,7 @@ fn everything_is_there_at_zero_and_in_the_readme() {
         ("peer_data_events_total{", 7),
         ("peer_data_refusals_total{", 10),
         ("peer_data_upgrades_total{", 3),
+        ("peer_data_recoveries_total{", 4),
         ("peer_data_setup_seconds{", 3),
         ("peer_data_setup_mishaps_total{", 2),
     ] {

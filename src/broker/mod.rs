@@ -189,6 +189,21 @@ impl<M: Mailbox> Broker<M> {
         Ok(())
     }
 
+    /// Gives a peer another mailbox, in all its rooms. False if there is no such peer.
+    pub(crate) fn move_mailbox(&self, id: &PeerId, mailbox: &Arc<M>) -> bool {
+        let mut peers = self.peers.lock(id);
+        let Some(entry) = peers.get_mut(id) else {
+            return false;
+        };
+        entry.mailbox = Arc::clone(mailbox);
+        for room in entry.rooms.iter() {
+            if let Some(members) = self.rooms.lock(room).get_mut(room) {
+                members.replace(id, mailbox);
+            }
+        }
+        true
+    }
+
     /// Forgets a peer; the rooms it was in come back, each with those who are left there.
     #[allow(clippy::must_use_candidate)] // a change first, a report second
     pub fn detach(&self, id: &PeerId) -> Vec<Departure<M>> {

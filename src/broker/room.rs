@@ -35,6 +35,12 @@ impl<M> Members<M> {
         }
     }
 
+    pub(super) fn replace(&mut self, id: &PeerId, mailbox: &Arc<M>) {
+        if let Some(at) = self.0.iter().position(|member| member.id == *id) {
+            Arc::make_mut(&mut self.0)[at].mailbox = Arc::clone(mailbox);
+        }
+    }
+
     /// How many they are.
     #[must_use]
     pub fn len(&self) -> usize {

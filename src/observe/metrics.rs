@@ -10,7 +10,7 @@ use metrics::{
     gauge, histogram,
 };
 
-use super::{Handshake, Line, Mishap, Said, Stage, Upgrade, tally};
+use super::{Handshake, Line, Mishap, Recovery, Said, Stage, Upgrade, tally};
 use crate::ending::CloseReason;
 use crate::error::Code;
 
@@ -37,6 +37,7 @@ struct Handles {
     refusals: Counters,
     upgrades: Counters,
     mishaps: Counters,
+    recoveries: Counters,
     deliveries: Counter,
     received: Counter,
     sent: Counter,
@@ -133,6 +134,11 @@ impl Metrics {
             refusals: Counters::register("peer_data_refusals_total", "code", &codes),
             upgrades: Counters::register("peer_data_upgrades_total", "outcome", Upgrade::TEXTS),
             mishaps: Counters::register("peer_data_setup_mishaps_total", "kind", Mishap::TEXTS),
+            recoveries: Counters::register(
+                "peer_data_recoveries_total",
+                "outcome",
+                Recovery::TEXTS,
+            ),
             deliveries: zero(counter!("peer_data_deliveries_total")),
             received: zero(counter!("peer_data_received_bytes_total")),
             sent: zero(counter!("peer_data_sent_bytes_total")),
@@ -209,6 +215,10 @@ impl Metrics {
         self.with(|handles| handles.upgrades.count(outcome as usize));
     }
 
+    pub(crate) fn recovery(&self, outcome: Recovery) {
+        self.with(|handles| handles.recoveries.count(outcome as usize));
+    }
+
     pub(crate) fn mishap(&self, what: Mishap) {
         self.with(|handles| handles.mishaps.count(what as usize));
     }
@@ -283,6 +293,10 @@ fn describe() {
     describe_counter!(
         "peer_data_upgrades_total",
         "What became of websockets that were to take over from long-polling."
+    );
+    describe_counter!(
+        "peer_data_recoveries_total",
+        "What became of peers that lost their connection and might have come back."
     );
     describe_counter!(
         "peer_data_deliveries_total",

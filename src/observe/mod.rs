@@ -45,6 +45,20 @@ macro_rules! label {
 }
 
 label! {
+    /// What became of a peer that lost its connection and might have come back.
+    Recovery {
+        /// It did.
+        Recovered = "recovered",
+        /// It did not in time.
+        Expired = "expired",
+        /// More was said to it than is kept.
+        Overflowed = "overflowed",
+        /// It came back, and had missed what is not kept any more.
+        Missed = "missed",
+    }
+}
+
+label! {
     /// What became of a client on its way in.
     Handshake {
         /// It is a peer.

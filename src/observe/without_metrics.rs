@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Handshake, Line, Said, Upgrade};
+use super::{Handshake, Line, Recovery, Said, Upgrade};
 use crate::ending::CloseReason;
 use crate::error::Code;
 
@@ -28,6 +28,7 @@ impl Metrics {
     pub(crate) fn event(&self, _said: Said) {}
     pub(crate) fn refused(&self, _code: Code) {}
     pub(crate) fn upgrade(&self, _outcome: Upgrade) {}
+    pub(crate) fn recovery(&self, _outcome: Recovery) {}
     pub(crate) fn delivered(&self) {}
     pub(crate) fn waiting(&self, _bytes: usize) {}
     pub(crate) fn received(&self, _bytes: usize) {}

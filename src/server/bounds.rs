@@ -210,6 +210,51 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// Lets clients that have lost their connection come back as the same peer within that time.
+    /// Default 0: they may not. 30 s is a good start. See [`Limits::recovery`].
+    ///
+    /// A Socket.IO 4 client does so by itself (`socket.recovered` is true then). One that speaks plain
+    /// JSON counts its messages, and names the `resume` of its READY and that count in a subprotocol
+    /// of its next websocket, `resume.<resume>.<count>`; the next READY says whether it is `resumed`.
+    /// The peer stays in its rooms meanwhile, and what is said to it is kept within
+    /// [`max_recovery`](Self::max_recovery); the others hear nothing of it unless it does not come
+    /// back. Who leaves on purpose (a disconnect packet, a page that is closed, a close frame over plain
+    /// JSON), who is disconnected by the server, and who does not keep up has left at once.
+    ///
+    /// Who comes back is asked by [`authorize`](Self::authorize) again, and is who that says from then
+    /// on; [`on_connect`](Self::on_connect) is not called and
+    /// [`lifecycle`](crate::PeerData::lifecycle) says nothing, for the peer was never gone. What a client
+    /// shows for it is as good as being that peer: keep it out of logs. While recovery is on, Socket.IO
+    /// clients are given one argument more with each event, a string of the server's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use peer_data_server::PeerData;
+    ///
+    /// let server = PeerData::builder().recovery(Duration::from_secs(30)).build()?;
+    /// # Ok::<(), peer_data_server::Error>(())
+    /// ```
+    pub fn recovery(mut self, time: Duration) -> Self {
+        self.limits.recovery = time;
+        self
+    }
+
+    /// Bytes of signals that are kept for one peer that may come back. Default 256 KiB. See
+    /// [`Limits::max_recovery`].
+    pub fn max_recovery(mut self, bytes: usize) -> Self {
+        self.limits.max_recovery = bytes;
+        self
+    }
+
+    /// Bytes of signals that are kept for all peers that may come back. Default 64 MiB. See
+    /// [`Limits::max_recovery_total`].
+    pub fn max_recovery_total(mut self, bytes: usize) -> Self {
+        self.limits.max_recovery_total = bytes;
+        self
+    }
+}
+
 /// The limits if each of them can be. `outbox` is the application's own word on how much may wait.
 pub(super) fn check(mut limits: Limits, outbox: Option<usize>) -> Result<Limits, Error> {
     for (name, duration) in [
@@ -263,6 +308,10 @@ pub(super) fn check(mut limits: Limits, outbox: Option<usize>) -> Result<Limits,
             return Err(Error::new(name, problem));
         }
     }
+    if limits.recovery > MAX_DURATION {
+        let problem = format!("{:?} is more than one day", limits.recovery);
+        return Err(Error::new("recovery", problem));
+    }
     let twice = limits.max_message * 2;
     limits.max_outbox = outbox.unwrap_or(limits.max_outbox.max(twice));
     if limits.max_outbox < twice {
@@ -296,6 +345,7 @@ mod tests {
             ("max_fragments", builder().max_fragments(0)),
             ("max_attachments", builder().max_attachments(1_001)),
             ("max_outbox", builder().max_outbox(1_999_999)),
+            ("recovery", builder().recovery(day)),
             ("max_id", builder().max_id(19)),
             ("max_id", builder().max_id(257)),
             ("max_packets", builder().max_packets(0)),

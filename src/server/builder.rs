@@ -338,7 +338,7 @@ impl Builder {
             return Err(Error::new("namespace", format!("{name:?} {problem}")));
         }
         Ok(Settings {
-            keep_handshakes: keep_handshakes(&namespaces, &self.policies),
+            keep_handshakes: keep_handshakes(&namespaces, &self.policies, &limits),
             policies: self.policies,
             namespaces,
             tracer: self.tracer,
@@ -376,12 +376,14 @@ impl Default for Settings {
     }
 }
 
-fn keep_handshakes(namespaces: &[Namespace], policies: &Policies) -> Keep {
+fn keep_handshakes(namespaces: &[Namespace], policies: &Policies, limits: &Limits) -> Keep {
     let told = namespaces
         .iter()
         .any(|namespace| namespace.on_connect.is_some());
     match (told, policies.authorizes()) {
-        (false, false) => Keep::Never,
+        (false, false) if limits.recovery.is_zero() => Keep::Never,
+        // Who comes back by plain JSON says so there.
+        (false, false) => Keep::UntilConnected,
         // Another namespace may be asked for at any time.
         (false, true) if namespaces.len() == 1 => Keep::UntilConnected,
         _ => Keep::Always,

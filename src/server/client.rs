@@ -12,6 +12,7 @@ use super::Handshake;
 use super::batch;
 use super::intake::Seat;
 use super::outlet::Outlet;
+use super::recovery::Lineage;
 use super::sweeper::Slot;
 use crate::broker::{Mailbox, Undelivered};
 use crate::clock;
@@ -68,6 +69,8 @@ pub(crate) struct Client {
     seat: Mutex<Option<Seat>>,
     session: Mutex<Session>,
     membership: Mutex<()>,
+    /// Where its peer may come back with another client.
+    lineage: OnceLock<Arc<Lineage>>,
     /// Where a websocket on a plain TCP stream is written to.
     outlet: OnceLock<Arc<Outlet>>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
@@ -94,6 +97,7 @@ impl Client {
             seat: Mutex::new(seat),
             session: Mutex::new(session),
             membership: Mutex::default(),
+            lineage: OnceLock::new(),
             outlet: OnceLock::new(),
             turn: Arc::default(),
         })
@@ -137,7 +141,28 @@ impl Client {
 
     /// See [`Held`](super::membership::Held), which is how to take it.
     pub(super) fn membership(&self) -> MutexGuard<'_, ()> {
-        lock(&self.membership)
+        let shared = self.lineage.get().map(|lineage| &lineage.membership);
+        lock(shared.unwrap_or(&self.membership))
+    }
+
+    pub(super) fn lineage(&self) -> &Arc<Lineage> {
+        self.lineage.get_or_init(Arc::default)
+    }
+
+    pub(super) fn known_lineage(&self) -> Option<&Arc<Lineage>> {
+        self.lineage.get()
+    }
+
+    /// Makes the client one that follows the other. False if it has been a peer by itself.
+    pub(super) fn succeeds(&self, other: &Self) -> bool {
+        let lineage = other.lineage();
+        Arc::ptr_eq(self.lineage.get_or_init(|| Arc::clone(lineage)), lineage)
+    }
+
+    /// The client that is what this one was, if it has come back as another: else this one.
+    pub(super) fn latest(self: &Arc<Self>) -> Arc<Self> {
+        let latest = self.lineage.get().and_then(|lineage| lineage.latest());
+        latest.unwrap_or_else(|| Arc::clone(self))
     }
 
     /// Whether the client is still connected as that peer.
@@ -190,7 +215,12 @@ impl Client {
     ) -> Result<(), Undelivered> {
         let mut session = lock(&self.session);
         if session.is_closed() {
-            return Err(Undelivered::Closed);
+            drop(session);
+            let latest = self.latest();
+            if Arc::ptr_eq(&latest, self) {
+                return Err(Undelivered::Closed);
+            }
+            return latest.put(enqueue);
         }
         let outcome = enqueue(&mut session);
         drop(session);

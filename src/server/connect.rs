@@ -91,6 +91,12 @@ impl PeerData {
             }
         };
         let settings = &self.inner.settings;
+        if is_main && self.resume(client, auth, &identity).is_some() {
+            if settings.keep_handshakes == Keep::UntilConnected {
+                client.forget_handshake();
+            }
+            return;
+        }
         let exposed = settings.expose_session_ids && client.wire == Wire::Engine(Revision::V3);
         let id = if exposed && is_main {
             Some(client.sid.exposed())

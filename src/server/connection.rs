@@ -20,7 +20,7 @@ use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{Charged, Link, Look, Session, Transmit};
+use crate::session::{Charged, Link, Look, Session, Transmit, Wire};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
@@ -198,11 +198,16 @@ impl Connection {
                 }
                 Ok(Some(Message::Pong)) => {
                     self.peer
-                        .with(|session| session.handle_frame(self.link, now));
+                        .with(|session| session.handle_pong(self.link, now));
                     continue;
                 }
                 Ok(Some(Message::Close(code))) => {
                     self.farewell = Some(frame::close(code, ""));
+                    // A page that is closed, or left. A Socket.IO client says otherwise that it means to
+                    // leave; one that has nothing but this frame means it.
+                    if code == Some(CloseCode::Away) || self.peer.wire == Wire::Json {
+                        self.peer.with(|session| session.renounce(self.link));
+                    }
                     self.close(CloseReason::ClientClosed);
                     return (events, None);
                 }

@@ -173,6 +173,27 @@ impl Builder {
             apply: |builder, value| Ok(builder.admit_timeout(millis(value)?)),
         },
         Variable {
+            name: "PEER_DATA_RECOVERY_MS",
+            setting: "recovery",
+            default: "0",
+            meaning: "how long a client that lost its connection may take to come back; 0: it may not",
+            apply: |builder, value| Ok(builder.recovery(millis(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_RECOVERY_BYTES",
+            setting: "max_recovery",
+            default: "262144",
+            meaning: "bytes kept for one client that may come back",
+            apply: |builder, value| Ok(builder.max_recovery(number(value)?)),
+        },
+        Variable {
+            name: "PEER_DATA_RECOVERY_TOTAL_BYTES",
+            setting: "max_recovery_total",
+            default: "67108864",
+            meaning: "bytes kept for all clients that may come back",
+            apply: |builder, value| Ok(builder.max_recovery_total(number(value)?)),
+        },
+        Variable {
             name: "PEER_DATA_MAX_PACKETS",
             setting: "max_packets",
             default: "10000",

@@ -71,6 +71,7 @@ impl PeerData {
         let id = presence.id;
         // Before the client is held: the application answers.
         let field = self.inner.settings.tracer.field(&identity);
+        let recovery = self.recovery(client, &presence);
         let held = Held::new(client);
         // Attached first: the client may not learn an id at which it cannot be reached.
         if presence.namespace.is_none() && self.inner.broker.attach(id, Arc::clone(client)).is_err()
@@ -82,6 +83,9 @@ impl PeerData {
         let tells_ice = client.wire == Wire::Json;
         let ice = if tells_ice { self.mint(&id) } else { None };
         let (accepted, wakes) = client.step(|session| {
+            if let Some(recovery) = recovery {
+                session.recoverable(recovery);
+            }
             session.accept(presence.clone(), identity.clone(), ice.as_deref());
             if ice.is_some() {
                 self.note_minted(session, clock::now());

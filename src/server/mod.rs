@@ -28,6 +28,7 @@ mod outlet;
 mod peer;
 mod policy;
 mod polling;
+mod recovery;
 mod request;
 mod shutdown;
 #[cfg(test)]
@@ -67,7 +68,7 @@ use crate::ice::IceServers;
 use crate::id::{PeerId, SessionId};
 use crate::limits::Limits;
 use crate::observe::{Metrics, Tracer};
-use crate::session::Session;
+use crate::session::{Budget, Session};
 use crate::wire::intent::Paths;
 use calls::Calls;
 use client::{Arrival, Client};
@@ -110,6 +111,8 @@ struct Inner {
     listeners: Listeners,
     metrics: Metrics,
     calls: Calls,
+    /// What is kept for peers that may come back.
+    recovered: Arc<Budget>,
     /// Events that nobody asked for.
     ignored: AtomicU64,
     /// None, where this node is all there is.
@@ -189,6 +192,7 @@ impl PeerData {
                 metrics,
                 sweeper: Sweeper::new(&settings.limits),
                 intake: Intake::new(&settings.limits),
+                recovered: Arc::new(Budget::new(settings.limits.max_recovery_total)),
                 settings,
                 broker: Broker::new(),
                 sessions: Drawn::new(),
@@ -242,6 +246,7 @@ impl PeerData {
 
     /// Ends a session from outside.
     fn close(&self, peer: &Arc<Client>, reason: CloseReason) {
+        let peer = &peer.latest();
         peer.close(reason);
         self.settle(peer);
     }
@@ -259,7 +264,12 @@ impl PeerData {
     /// Whoever closes a session calls this, and whoever gives its turn back; between the two of
     /// them an end is never missed, and the session reports it only once.
     fn settle(&self, peer: &Arc<Client>) {
-        if !peer.with(|session| session.has_ending()) {
+        let (has_ending, away_until) = peer.with(|session| {
+            let has_ending = session.has_ending();
+            (has_ending, session.begin_absence(clock::now()))
+        });
+        self.schedule(peer, away_until);
+        if !has_ending {
             return;
         }
         // A list, not recursion: telling a room may find the next peer that is too slow.

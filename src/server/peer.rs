@@ -179,7 +179,7 @@ impl Peer {
     /// What carries its client's packets at the moment; nothing, if that is gone, or at another node.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
-        self.client()?.with(|session| session.transport())
+        self.client()?.latest().with(|session| session.transport())
     }
 
     /// How long ago its client opened the session; nothing, if that is at another node.
@@ -220,6 +220,7 @@ impl Peer {
         let Some(client) = self.client() else {
             return self.server.to_peer(&self.presence.id, signal);
         };
+        let client = &client.latest();
         if !client.is_connected(&self.presence) {
             return delivery;
         }
@@ -254,6 +255,7 @@ impl Peer {
         let Some(client) = self.client() else {
             return self.server.disconnect(&self.presence.id);
         };
+        let client = &client.latest();
         let connected = client.is_connected(&self.presence);
         if connected {
             self.server.close(client, CloseReason::Kicked);

@@ -53,6 +53,10 @@ impl Sweeper {
             .min(limits.upgrade_timeout)
             .min(limits.connect_timeout)
             .min(limits.write_timeout);
+        let shortest = match limits.recovery {
+            Duration::ZERO => shortest,
+            recovery => shortest.min(recovery),
+        };
         Self {
             // A tenth keeps deadlines true to ten percent; a millisecond is what the timer can do.
             tick: (shortest / 10).clamp(Duration::from_millis(1), Duration::from_secs(1)),

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::Session;
-use super::Wire;
 use super::heartbeat::Beat;
+use super::state::State;
+use super::{Session, Wire};
 use crate::ending::CloseReason;
 use crate::observe::Upgrade;
 use crate::wire::engine;
@@ -12,8 +12,10 @@ use crate::wire::engine;
 impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() {
-            return None;
+        match self.state {
+            State::Closed { .. } => return None,
+            State::Away { until, .. } => return until,
+            State::Polling(_) | State::Socket(_) => {}
         }
         [
             self.connect_by,
@@ -34,12 +36,15 @@ impl Session {
 
     /// Whether the client needs new credentials.
     pub(crate) fn needs_credentials(&self, now: Instant) -> bool {
-        !self.is_closed() && self.credentials_due.is_some_and(|due| due <= now)
+        !self.is_closed() && !self.is_away() && self.credentials_due.is_some_and(|due| due <= now)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_closed() {
             return;
+        }
+        if self.is_away() {
+            return self.check_absence(now);
         }
         self.outbox.rest();
         if self.state.upgrade_by().is_some_and(|by| by <= now) {
@@ -65,7 +70,12 @@ impl Session {
                 self.ping_due = true;
                 self.stirred = true;
             }
-            Beat::Ping => self.push(engine::PING),
+            Beat::Ping => {
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.pings();
+                }
+                self.push(engine::PING);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod observed;
 pub(crate) mod outbox;
 mod packets;
 mod presence;
+mod recovery;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::observe::{Observer, Upgrade};
+use crate::observe::{self, Observer, Upgrade};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
@@ -38,6 +39,7 @@ pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
 pub(crate) use presence::Presence;
 use presence::Presences;
+pub(crate) use recovery::{Budget, Claim, Claimed, Recovery};
 use state::State;
 pub use state::Transport;
 pub(crate) use state::{Link, Look, PollAnswer, PollRefused, Ticket, Transmit};
@@ -120,6 +122,8 @@ pub(crate) struct Session {
     /// When the client needs new credentials for TURN servers, if it has some that end.
     credentials_due: Option<Instant>,
     assembly: Option<Box<Assembly>>,
+    /// Where the client may come back after a loss.
+    recovery: Option<Box<Recovery>>,
     outbox: Outbox,
     limits: Arc<Limits>,
     /// Whoever carries packets to the client: its socket's task or its waiting GET.
@@ -185,6 +189,7 @@ impl Session {
             stalled_by: None,
             credentials_due: None,
             assembly: None,
+            recovery: None,
             outbox: Outbox::default(),
             limits: Arc::clone(limits),
             carrier: None,
@@ -299,12 +304,26 @@ impl Session {
     /// Makes the client a peer and tells it its id; and of STUN and TURN servers, a JSON array, if its
     /// wire does that at once.
     pub(crate) fn accept(&mut self, presence: Presence, identity: Identity, ice: Option<&str>) {
+        self.welcome(presence, identity, ice, false);
+    }
+
+    /// `resumed`: it was that peer before.
+    fn welcome(
+        &mut self,
+        presence: Presence,
+        identity: Identity,
+        ice: Option<&str>,
+        resumed: bool,
+    ) {
         if self.is_closed() {
             return;
         }
+        let pid = self.pid(&presence);
         let welcome = match self.wire {
-            Wire::Engine(revision) => socket::connected(revision, presence.id.as_str()),
-            Wire::Json => notice::ready(&presence.id, ice),
+            Wire::Engine(revision) => {
+                socket::connected(revision, presence.id.as_str(), pid.as_deref())
+            }
+            Wire::Json => notice::ready(&presence.id, pid.as_deref(), resumed, ice),
         };
         let welcome = match &presence.namespace {
             None => welcome,
@@ -313,7 +332,8 @@ impl Session {
         self.note_accepted(&presence);
         self.presences.add(presence, identity);
         self.connect_by = None;
-        self.push(welcome);
+        // Not one of those that are counted.
+        self.post(Outgoing::Text(welcome));
     }
 
     /// Tells the client that it is not let in. It may ask again, until the connect timeout.
@@ -332,6 +352,7 @@ impl Session {
         if presence.namespace.is_none() {
             // Who comes next has asked for nothing yet.
             self.credentials_due = None;
+            self.recovery = None;
         }
         let left = self.presences.remove(presence);
         self.note_left(presence, left.is_some());
@@ -359,6 +380,15 @@ impl Session {
         if self.is_closed() {
             return;
         }
+        if self.keep_packet(&packet).is_err() {
+            return self.close(CloseReason::SlowConsumer);
+        }
+        if !self.is_away() {
+            self.post(packet);
+        }
+    }
+
+    fn post(&mut self, packet: Outgoing) {
         let pushed = self.outbox.push(packet, self.limits.max_outbox);
         self.observer.metrics.waiting(self.outbox.cost());
         self.stirred = true;
@@ -383,12 +413,12 @@ impl Session {
     /// waits, or to wake the [`carrier`](Self::take_carrier).
     pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
         self.queue(signal)?;
-        Ok(self.promises())
+        Ok(!self.is_away() && self.promises())
     }
 
     /// The same for a signal that nobody else is to have: its text need not be made one to share.
     pub(crate) fn enqueue_only(&mut self, signal: Signal) -> Result<bool, Full> {
-        if self.wire == Wire::Json || signal.attachments().is_some() {
+        if self.wire == Wire::Json || signal.attachments().is_some() || self.recovery.is_some() {
             return self.enqueue(&signal);
         }
         let packet = Outgoing::Text(signal.into_packet());
@@ -407,6 +437,12 @@ impl Session {
     }
 
     fn queue(&mut self, signal: &Signal) -> Result<(), Full> {
+        let kept = self.keep(signal)?;
+        if self.is_away() {
+            self.note_queued();
+            return Ok(());
+        }
+        let signal = kept.as_ref().unwrap_or(signal);
         let (view, text) = match self.wire {
             Wire::Engine(_) => (View::Packets, signal.packet().clone()),
             Wire::Json => (View::Json, signal.json()),
@@ -448,6 +484,14 @@ impl Session {
         }
         self.assembly = None;
         self.note_no_upgrade(Upgrade::Abandoned);
+        if self.hold(reason) {
+            return;
+        }
+        if self.is_away() && reason == CloseReason::SlowConsumer {
+            self.observer
+                .metrics
+                .recovery(observe::Recovery::Overflowed);
+        }
         match reason {
             CloseReason::ClientClosed
             | CloseReason::TransportLost
@@ -565,6 +609,17 @@ impl Session {
         if self.wire == Wire::Json && self.state.carries(link) {
             let took = self.heartbeat.answered(&self.limits, now);
             self.observer.metrics.heartbeat(took);
+        }
+    }
+
+    /// A pong does, and that all has come which was said before the ping.
+    pub(crate) fn handle_pong(&mut self, link: Link, now: Instant) {
+        self.handle_frame(link, now);
+        if let Some(recovery) = &mut self.recovery
+            && self.wire == Wire::Json
+            && self.state.carries(link)
+        {
+            recovery.answered();
         }
     }
 }

@@ -69,22 +69,15 @@ impl Outbox {
         view: View,
         max: usize,
     ) -> Result<(), Full> {
-        let Some(attachments) = attachments else {
+        if attachments.is_none() {
             return self.push(Outgoing::Text(text), max);
-        };
-        let parts = |each: &mut dyn FnMut(&Bytes)| match view {
-            View::Packets => attachments.parts.iter().for_each(each),
-            View::Json => attachments
-                .placeholders
-                .iter()
-                .filter_map(|&number| attachments.parts.get(number as usize))
-                .for_each(each),
-        };
-        let mut total = text.len() + OVERHEAD;
-        parts(&mut |part| total += part.len() + OVERHEAD);
+        }
+        let mut total = 0;
+        frames(text.clone(), attachments, view, |frame| {
+            total += cost(&frame);
+        });
         self.reserve(total, max)?;
-        self.queue.push_back(Outgoing::Text(text));
-        parts(&mut |part| self.queue.push_back(Outgoing::Binary(part.clone())));
+        frames(text, attachments, view, |frame| self.queue.push_back(frame));
         Ok(())
     }
 
@@ -139,6 +132,28 @@ impl Outbox {
     /// Throws away what waits.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// The text of a signal and its attachments, as one wire wants them.
+pub(super) fn frames(
+    text: Bytes,
+    attachments: Option<&Attachments>,
+    view: View,
+    mut each: impl FnMut(Outgoing),
+) {
+    each(Outgoing::Text(text));
+    let Some(attachments) = attachments else {
+        return;
+    };
+    let mut binary = |part: &Bytes| each(Outgoing::Binary(part.clone()));
+    match view {
+        View::Packets => attachments.parts.iter().for_each(binary),
+        View::Json => attachments
+            .placeholders
+            .iter()
+            .filter_map(|&number| attachments.parts.get(number as usize))
+            .for_each(&mut binary),
     }
 }
 

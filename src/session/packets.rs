@@ -17,7 +17,7 @@ impl Session {
         packet: Result<Packet<'a>, Malformed>,
         now: Instant,
     ) -> Option<Event<'a>> {
-        if self.is_closed() {
+        if self.is_closed() || self.is_away() {
             return None;
         }
         let handled = packet.and_then(|packet| self.handle_known_packet(packet, now));
@@ -45,6 +45,9 @@ impl Session {
             Packet::Pong(_) => {
                 let took = self.heartbeat.answered(&self.limits, now);
                 self.observer.metrics.heartbeat(took);
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.answered();
+                }
             }
             Packet::Upgrade | Packet::Noop => {}
         }

@@ -8,6 +8,8 @@
 //!          or is too late                               │
 //!      │                                                ▼
 //!      └───────────── close, loss, silence ─────────▶ Closed
+//!
+//! Where clients may come back, a loss leads to `Away` first.
 //! ```
 
 use std::fmt;
@@ -58,6 +60,15 @@ pub(crate) struct Ticket(u32);
 pub(super) enum State {
     Polling(Polling),
     Socket(Link),
+    /// The connection is lost, and the client may come back as the same peer: see `recovery`.
+    Away {
+        reason: CloseReason,
+        last: Option<Link>,
+        /// Unknown until somebody with a clock has looked.
+        until: Option<Instant>,
+        /// A client that has come back is about to be the peer.
+        claimed: bool,
+    },
     Closed {
         reason: CloseReason,
         /// The websocket that carried the session to its end, and may still drain it.
@@ -111,6 +122,7 @@ impl State {
     pub(super) fn carrier(&self) -> Option<Link> {
         match self {
             Self::Socket(link) => Some(*link),
+            Self::Away { last, .. } => *last,
             _ => None,
         }
     }
@@ -119,13 +131,16 @@ impl State {
         match self {
             Self::Polling(_) => Some(Transport::Polling),
             Self::Socket(_) => Some(Transport::Websocket),
-            Self::Closed { .. } => None,
+            Self::Away { .. } | Self::Closed { .. } => None,
         }
     }
 
     /// Whether a websocket carries the session, or carried it to its end.
     pub(super) fn is_on_socket(&self) -> bool {
-        matches!(self, Self::Socket(_) | Self::Closed { last: Some(_), .. })
+        matches!(
+            self,
+            Self::Socket(_) | Self::Away { last: Some(_), .. } | Self::Closed { last: Some(_), .. }
+        )
     }
 
     fn probe(&mut self, link: Link) -> Option<&mut Probe> {
@@ -179,7 +194,7 @@ impl Session {
         self.links = self.links.wrapping_add(1);
         let ticket = Ticket(self.links);
         match &mut self.state {
-            State::Closed { .. } => Err(PollRefused::Gone),
+            State::Away { .. } | State::Closed { .. } => Err(PollRefused::Gone),
             State::Socket(_) => Err(PollRefused::BadRequest),
             State::Polling(Polling { get: Some(_), .. }) => {
                 self.close(CloseReason::OverlappingPolls);
@@ -203,7 +218,7 @@ impl Session {
         waker: &Waker,
     ) -> Poll<Result<PollAnswer, PollRefused>> {
         let over = match &mut self.state {
-            State::Closed { reason, .. } => Some(*reason),
+            State::Away { reason, .. } | State::Closed { reason, .. } => Some(*reason),
             State::Polling(polling) if polling.get == Some(ticket) => {
                 let upgrading = polling.probe.as_ref().is_some_and(|probe| probe.answered);
                 if self.outbox.is_empty() && !upgrading {
@@ -262,7 +277,7 @@ impl Session {
         match self.state {
             State::Polling(_) => Ok(()),
             State::Socket(_) => Err(PollRefused::BadRequest),
-            State::Closed { .. } => Err(PollRefused::Gone),
+            State::Away { .. } | State::Closed { .. } => Err(PollRefused::Gone),
         }
     }
 
@@ -367,7 +382,8 @@ impl Session {
     pub(crate) fn is_stalled(&self, link: Link) -> bool {
         matches!(
             self.state,
-            State::Closed { reason: CloseReason::Stalled, last, .. } if last == Some(link)
+            State::Away { reason: CloseReason::Stalled, last, .. }
+            | State::Closed { reason: CloseReason::Stalled, last, .. } if last == Some(link)
         )
     }
 
@@ -390,7 +406,11 @@ impl Session {
                 self.unblock(link);
                 None
             }
-            State::Closed { reason, last, .. } if last == Some(link) => Some(reason),
+            State::Away { reason, last, .. } | State::Closed { reason, last, .. }
+                if last == Some(link) =>
+            {
+                Some(reason)
+            }
             _ => return Transmit::Close(None),
         };
         let before = out.bytes();
@@ -402,6 +422,11 @@ impl Session {
         }
         if std::mem::take(&mut self.ping_due) {
             out.push_ping();
+            if let Some(recovery) = &mut self.recovery
+                && self.outbox.is_empty()
+            {
+                recovery.pings();
+            }
         }
         self.observer.metrics.sent(out.bytes() - before);
         if out.bytes() == 0 && self.attended == Attended::Sender {

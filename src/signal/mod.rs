@@ -247,6 +247,32 @@ impl Signal {
         Self::from_parts(text, event, self.attachments.clone())
     }
 
+    /// The same with one argument more, a string that needs no escapes: how Socket.IO tells a client
+    /// how far it has come. `None` if it is no event of `/`: an ack, or what is said in another namespace.
+    pub(crate) fn with_offset(&self, offset: &str) -> Option<Self> {
+        let rest = match &self.packet[..] {
+            [b'4', b'2', rest @ ..] => rest,
+            [b'4', b'5', rest @ ..] => {
+                rest.get(rest.iter().position(|&byte| byte == b'-')? + 1..)?
+            }
+            _ => return None,
+        };
+        let text = self
+            .packet
+            .strip_suffix(b"]")
+            .filter(|_| rest.starts_with(b"["))?;
+        let packet = [text, b",\"", offset.as_bytes(), b"\"]"].concat();
+        Some(Self {
+            packet: packet.into(),
+            json: match &self.json {
+                Json::Within(span) => Json::Within(span.clone()),
+                // Said on another wire.
+                Json::Apart(_) => Json::Apart(Bytes::new()),
+            },
+            attachments: self.attachments.clone(),
+        })
+    }
+
     /// The Socket.IO packet within its Engine.IO message.
     pub(crate) fn packet(&self) -> &Bytes {
         &self.packet

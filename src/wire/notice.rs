@@ -8,12 +8,17 @@ use crate::error::Code;
 use crate::id::{PeerId, RoomId};
 use crate::signal::{Signal, quote};
 
-/// The first text on the plain JSON wire: who the client is; and which STUN and TURN servers there
-/// are, as a JSON array.
-pub(crate) fn ready(id: &PeerId, ice: Option<&str>) -> Bytes {
+/// The first text on the plain JSON wire: who the client is; what it shows when it comes back as the
+/// same peer, if it may, and whether it just has; and which STUN and TURN servers there are, as a
+/// JSON array.
+pub(crate) fn ready(id: &PeerId, pid: Option<&str>, resumed: bool, ice: Option<&str>) -> Bytes {
+    let resume = match pid {
+        Some(pid) => format!(r#","resume":"{pid}","resumed":{resumed}"#),
+        None => String::new(),
+    };
     let ice = IceMember(ice);
     format!(
-        r#"{{"type":"READY","caller":null,"callee":null,"room":null,"payload":{{"id":"{id}"{ice}}}}}"#
+        r#"{{"type":"READY","caller":null,"callee":null,"room":null,"payload":{{"id":"{id}"{resume}{ice}}}}}"#
     )
     .into()
 }

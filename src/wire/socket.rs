@@ -170,11 +170,12 @@ pub(crate) fn is_namespace(name: &str) -> bool {
 }
 
 /// The packet that lets a client into `/`. `id` is its Socket.IO id, which revision 3 does not say:
-/// there it is the session id.
-pub(crate) fn connected(revision: Revision, id: &str) -> Bytes {
-    match revision {
-        Revision::V3 => Bytes::from_static(b"40"),
-        Revision::V4 => Bytes::from(format!(r#"40{{"sid":"{id}"}}"#)),
+/// there it is the session id. `pid`: what it shows when it comes back as the same peer, if it may.
+pub(crate) fn connected(revision: Revision, id: &str, pid: Option<&str>) -> Bytes {
+    match (revision, pid) {
+        (Revision::V3, _) => Bytes::from_static(b"40"),
+        (Revision::V4, None) => format!(r#"40{{"sid":"{id}"}}"#).into(),
+        (Revision::V4, Some(pid)) => format!(r#"40{{"sid":"{id}","pid":"{pid}"}}"#).into(),
     }
 }
 
@@ -415,9 +416,9 @@ mod tests {
     #[test]
     fn what_the_server_says() {
         let id = "v9uLaHT8O3Ftv6nyAAAK";
-        assert_eq!(connected(Revision::V3, id), "40");
+        assert_eq!(connected(Revision::V3, id, None), "40");
         assert_eq!(
-            connected(Revision::V4, id),
+            connected(Revision::V4, id, None),
             r#"40{"sid":"v9uLaHT8O3Ftv6nyAAAK"}"#
         );
         assert_eq!(DISCONNECTED, "41");

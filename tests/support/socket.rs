@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -38,10 +39,31 @@ impl Socket {
 
     /// The same; the status if it is refused.
     pub(crate) async fn try_open(address: SocketAddr, target: &str) -> Result<Self, u16> {
+        Self::request(address, target, None).await
+    }
+
+    /// The same for a client that offers subprotocols.
+    pub(crate) async fn offer(address: SocketAddr, target: &str, protocols: &str) -> Self {
+        let opened = Self::request(address, target, Some(protocols)).await;
+        opened.unwrap_or_else(|status| panic!("{target} is answered {status}"))
+    }
+
+    async fn request(
+        address: SocketAddr,
+        target: &str,
+        protocols: Option<&str>,
+    ) -> Result<Self, u16> {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("an open connection");
         let url = format!("ws://{address}{target}");
-        match within("a websocket", client_async(url, stream)).await {
+        let mut request = url.into_client_request().expect("a URL");
+        if let Some(protocols) = protocols {
+            let value = protocols.parse().expect("a header");
+            request
+                .headers_mut()
+                .insert("sec-websocket-protocol", value);
+        }
+        match within("a websocket", client_async(request, stream)).await {
             Ok((stream, _)) => Ok(Self { stream }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{target}: {error}"),

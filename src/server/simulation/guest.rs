@@ -1,17 +1,19 @@
 //! One simulated client: what it says and hears, over whatever carries it.
 
+mod absence;
+mod hearing;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
 use super::dice::Dice;
 use super::record::Heard;
-use super::wire::{Body, Request, Socket, ask, frame};
-use crate::id::{PeerId, RoomId, SessionId};
+use super::wire::{Body, Request, Socket, ask, ask_with, frame};
+use crate::id::{PeerId, RoomId};
 use crate::server::{PeerData, Task};
-use crate::wire::engine::{self, Packet, Revision};
-use crate::wire::payload;
-use crate::wire::reply::Reply;
+use crate::wire::engine::{self, Revision};
+use absence::{Absence, Recall};
 
 pub(super) const ROOMS: [&str; 3] = ["attic", "cellar", "kitchen"];
 
@@ -73,8 +75,17 @@ pub(super) struct Guest {
     /// To whom it has said what: whether to one peer only, and in which room.
     pub(super) addressed: BTreeMap<u64, (bool, usize)>,
     pub(super) heard: Vec<Heard>,
-    /// An event whose attachments are still to come.
-    partial: Option<(Value, usize)>,
+    /// An event whose attachments are still to come, and its offset.
+    partial: Option<(Value, usize, Option<String>)>,
+    /// What it may come back with.
+    recall: Option<Recall>,
+    absence: Absence,
+    /// Sockets of which the server may not know yet that they are dead.
+    pub(super) lost: Vec<Socket>,
+    /// Who it was before it came back as another, and what it had heard.
+    pub(super) former: Vec<(PeerId, Vec<Heard>)>,
+    /// How often it was again who it had been.
+    pub(super) returns: usize,
 }
 
 impl Guest {
@@ -98,31 +109,40 @@ impl Guest {
             addressed: BTreeMap::new(),
             heard: Vec::new(),
             partial: None,
+            recall: None,
+            absence: Absence::Not,
+            lost: Vec::new(),
+            former: Vec::new(),
+            returns: 0,
         };
-        match kind {
-            Kind::Json => guest.socket = Socket::new(ask(server, "GET", "/peer-data", "", true)),
+        guest.enter();
+        guest
+    }
+
+    /// Opens a session.
+    fn enter(&mut self) {
+        let server = &self.server;
+        match self.kind {
+            Kind::Json => {
+                let task = match self.protocols() {
+                    Some(protocols) => ask_with(server, "/peer-data", &protocols),
+                    None => ask(server, "GET", "/peer-data", "", true),
+                };
+                self.socket = Socket::new(task);
+            }
             Kind::Socket(_) => {
-                let task = ask(
-                    server,
-                    "GET",
-                    "/socket.io/",
-                    &guest.query("websocket"),
-                    true,
-                );
-                guest.socket = Socket::new(task);
+                let query = self.query("websocket");
+                self.socket = Socket::new(ask(server, "GET", "/socket.io/", &query, true));
             }
             Kind::Polling(_) | Kind::Upgrading(_) => {
-                let query = guest.query("polling");
+                let query = self.query("polling");
                 match ask(server, "GET", "/socket.io/", &query, false) {
-                    Task::Answer(reply) => guest.hear_reply(&reply),
+                    Task::Answer(reply) => self.hear_reply(&reply),
                     other => panic!("{other:?}"),
                 }
             }
         }
-        if kind.revision() == Some(Revision::V4) {
-            guest.says.push_back(Say::Text("40".to_owned()));
-        }
-        guest
+        self.connect();
     }
 
     /// From now on it does not come back to a room that it has left.
@@ -161,7 +181,7 @@ impl Guest {
     /// Thinks of something to say.
     pub(super) fn think(&mut self, dice: &mut Dice) {
         let Some(own) = self.id else { return };
-        if self.over {
+        if self.over || self.absence != Absence::Not {
             return;
         }
         let room = dice.below(ROOMS.len());
@@ -398,9 +418,11 @@ impl Guest {
                 self.end();
             }
         }
-        for socket in [&mut self.socket, &mut self.probe].into_iter().flatten() {
+        let sockets = [&mut self.socket, &mut self.probe].into_iter().flatten();
+        for socket in sockets.chain(&mut self.lost) {
             active |= socket.turn(reads);
         }
+        self.lost.retain(|socket| !socket.is_gone());
         while let Some((first, payload)) = self.socket.as_mut().and_then(Socket::frame) {
             active = true;
             self.hear_frame(first, &payload);
@@ -427,131 +449,5 @@ impl Guest {
             self.end();
         }
         active
-    }
-
-    fn hear_reply(&mut self, reply: &Reply) {
-        if reply.status != 200 {
-            assert_eq!(reply.status, 400);
-            return self.end();
-        }
-        let kind = reply
-            .headers
-            .iter()
-            .find(|(name, _)| *name == "content-type");
-        let binary = kind.is_some_and(|(_, kind)| kind.starts_with("application/octet-stream"));
-        let body = reply.body.clone();
-        self.find_session(&String::from_utf8_lossy(&body));
-        for packet in payload::decode(self.revision(), &body, binary) {
-            match packet.expect("what the server says is well-formed") {
-                Packet::Binary(data) => self.hear_attachment(&data),
-                packet => self.hear_packet(&packet),
-            }
-        }
-    }
-
-    fn hear_frame(&mut self, first: u8, payload: &[u8]) {
-        match (first, self.kind) {
-            (0x81, Kind::Json) => self.hear_event(str::from_utf8(payload).unwrap()),
-            (0x81, _) => {
-                let text = str::from_utf8(payload).unwrap();
-                self.find_session(text);
-                let packet = engine::decode_text(self.revision(), text).expect("a packet");
-                self.hear_packet(&packet);
-            }
-            (0x82, Kind::Json) => self.hear_attachment(payload),
-            (0x82, _) => match engine::decode_binary(self.revision(), payload).expect("a packet") {
-                Packet::Binary(data) => self.hear_attachment(&data),
-                other => panic!("{other:?}"),
-            },
-            (0x89, _) if self.silent => {}
-            (0x89, _) => self.send_frame(0x8a, payload),
-            (0x88, _) => self.end(),
-            (0x8a, _) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn hear_packet(&mut self, packet: &Packet<'_>) {
-        match *packet {
-            Packet::Open => assert!(self.sid.is_some()),
-            Packet::Close => self.end(),
-            Packet::Ping(_) if self.silent => {}
-            Packet::Ping(_) => self.says.push_front(Say::Text("3".to_owned())),
-            Packet::Pong(_) | Packet::Noop => {}
-            Packet::Message(text) => self.hear_message(text),
-            Packet::Binary(_) | Packet::Upgrade => panic!("{packet:?}"),
-        }
-    }
-
-    /// Takes its session id out of the open packet.
-    fn find_session(&mut self, text: &str) {
-        if let Some((_, rest)) = text
-            .split_once("0{\"sid\":\"")
-            .filter(|_| self.sid.is_none())
-        {
-            self.sid = Some(rest[..20].to_owned());
-        }
-    }
-
-    fn hear_message(&mut self, text: &str) {
-        let (kind, rest) = text.split_at(1);
-        match kind {
-            "0" => {
-                let sid = SessionId::parse(self.sid.as_deref().unwrap()).unwrap();
-                let client = self.server.session(&sid);
-                // It may be over by now, on the server.
-                self.id = client.and_then(|client| client.with(|session| session.peer()));
-            }
-            "1" => self.end(),
-            "2" => {
-                let event = rest
-                    .trim_start_matches("[\"message\",")
-                    .trim_end_matches(']');
-                self.hear_event(event);
-            }
-            "5" => {
-                let (_, event) = rest.split_once("-[\"message\",").unwrap();
-                self.hear_event(event.trim_end_matches(']'));
-            }
-            other => panic!("{other:?} in {text}"),
-        }
-    }
-
-    fn hear_event(&mut self, text: &str) {
-        let event: Value =
-            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert!(self.partial.is_none(), "attachments come with their event");
-        match text.matches("\"_placeholder\":true").count() {
-            0 => self.hear_whole(&event),
-            missing => self.partial = Some((event, missing)),
-        }
-    }
-
-    fn hear_attachment(&mut self, data: &[u8]) {
-        let (event, missing) = self.partial.take().expect("an event that has attachments");
-        let number = event["payload"]["n"].as_u64().unwrap();
-        assert_eq!(data, number.to_le_bytes(), "its own attachment");
-        match missing - 1 {
-            0 => self.hear_whole(&event),
-            missing => self.partial = Some((event, missing)),
-        }
-    }
-
-    fn hear_whole(&mut self, event: &Value) {
-        let Some(caller) = event["caller"]["id"].as_str() else {
-            // The server's own: who this is, or what was wrong.
-            if event["type"] == "READY" {
-                let id: PeerId = event["payload"]["id"].as_str().unwrap().parse().unwrap();
-                self.id = Some(id);
-            }
-            return;
-        };
-        let caller = caller.parse().unwrap();
-        let room = || RoomId::new(event["room"]["id"].as_str().unwrap()).unwrap();
-        self.heard.push(match event["type"].as_str().unwrap() {
-            "CONNECT" => Heard::Came(caller, room()),
-            "DISCONNECT" => Heard::Left(caller, room()),
-            _ => Heard::Said(caller, event["payload"]["n"].as_u64().unwrap()),
-        });
     }
 }

@@ -41,16 +41,30 @@ impl Wake for Flag {
 
 /// What the server makes of a request.
 pub(super) fn ask(server: &PeerData, method: &str, path: &str, query: &str, socket: bool) -> Task {
-    let headers: &[(&str, &str)] = if socket {
-        &[
-            ("connection", "upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
-        ]
-    } else {
-        &[]
-    };
+    let headers: &[(&str, &str)] = if socket { &UPGRADE } else { &[] };
+    task(server, method, path, query, headers)
+}
+
+/// What it makes of one for a websocket that offers subprotocols.
+pub(super) fn ask_with(server: &PeerData, path: &str, protocols: &str) -> Task {
+    let offer = [("sec-websocket-protocol", protocols)];
+    task(server, "GET", path, "", &[&UPGRADE[..], &offer].concat())
+}
+
+const UPGRADE: [(&str, &str); 4] = [
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+];
+
+fn task(
+    server: &PeerData,
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: &[(&str, &str)],
+) -> Task {
     let head = Head {
         method,
         path,

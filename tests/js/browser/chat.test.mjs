@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { DESKTOP, PHONE, openPage, picture, startBrowser } from "../support/browser.mjs";
+import { cable } from "../support/cable.mjs";
 import { startServer } from "../support/server.mjs";
 
 const by = (id, more = "") => `[data-testid="${id}"]${more}`;
@@ -88,6 +89,33 @@ describe("the chat page", () => {
     await Promise.all([shows(ann, 2), shows(ben, 2)]);
     await say(ann, "still here");
     await hears(ben, "still here");
+  });
+
+  it("goes on with a call whose connection to the server is lost for a while", async (t) => {
+    const [browser, server] = await start(t);
+    const wire = await cable(server);
+    t.after(() => wire.close());
+    const ann = await openPage(browser, `${server.url}/#testroom`);
+    const ben = await openPage(browser, `${wire.url}/#testroom`);
+    await Promise.all([shows(ann, 2), shows(ben, 2)]);
+    await wire.cut();
+    await ben.locator("#server", { hasText: "Reconnecting" }).waitFor();
+    await say(ann, "can you hear me?");
+    await hears(ben, "can you hear me?");
+    await picture(ben, "chat-reconnecting");
+    // Somebody comes meanwhile.
+    const cleo = await openPage(browser, `${server.url}/#testroom`);
+    await wire.mend();
+    await ben.locator("#server", { hasText: "Online" }).waitFor();
+    for (const page of [ann, ben, cleo]) await shows(page, 3);
+    await say(ben, "I was there all the time");
+    for (const page of [ann, cleo]) await hears(page, "I was there all the time");
+    const [left, texts] = await ann.evaluate(() => {
+      const texts = [...document.querySelectorAll("#log .event")].map((event) => event.textContent);
+      return [texts.filter((text) => / left/.test(text)), texts];
+    });
+    assert.deepEqual(left, [], texts.join());
+    assert.ok(texts.some((text) => / is here/.test(text)), "the log says who comes");
   });
 
   it("works without a camera", async (t) => {

@@ -5,7 +5,7 @@ import net from "node:net";
 
 import { settled } from "./http.mjs";
 
-/** Forwards connections to `server`: `{url, cut()}`. */
+/** Forwards connections to `server`: `{url, cut(), mend()}`. */
 export async function cable(server) {
   const lines = new Set();
   const hub = net.createServer((near) => {
@@ -30,9 +30,16 @@ export async function cable(server) {
   // A websocket, or a poll that waits: without one the server has nothing to notice.
   const carries = ({ said, heard }) => said.startsWith("GET") && (heard === "" || heard.startsWith("HTTP/1.1 101"));
 
+  const { port } = hub.address();
+
   return {
-    url: `http://127.0.0.1:${hub.address().port}`,
+    url: `http://127.0.0.1:${port}`,
     close: () => hub.close(),
+    /** Takes connections again, at the same address. */
+    async mend() {
+      hub.listen(port, "127.0.0.1");
+      await once(hub, "listening");
+    },
     /** Breaks every connection without a word, as soon as one is up that carries the session. */
     async cut() {
       while (![...lines].some(carries)) await new Promise((resolve) => setTimeout(resolve, 5));

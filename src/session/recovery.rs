@@ -1,0 +1,624 @@
+//! How a client that has lost its connection comes back as the same peer: what it has to show for
+//! that, and what it may have missed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::outbox::{Full, View, frames};
+use super::state::{Link, State};
+use super::{Presence, Session, Wire};
+use crate::ending::CloseReason;
+use crate::id::{PeerId, SessionId};
+use crate::identity::Identity;
+use crate::observe;
+use crate::signal::Signal;
+use crate::wire::engine::Outgoing;
+
+/// What a kept signal costs besides its bytes.
+const OVERHEAD: usize = 96;
+
+/// How the subprotocol begins by which a plain JSON client comes back.
+const RESUME: &str = "resume.";
+
+/// So much of a peer's id tells its offsets from those of another that the client was before.
+const TAG: usize = 6;
+
+/// What all logs of a server may take.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(max: usize) -> Self {
+        let used = AtomicUsize::new(0);
+        Self { max, used }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.max;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one peer needs to come back: its secret, and what was said to it and it may have missed.
+///
+/// All of that has a number, from 1 on. A Socket.IO client is told it with each event, as its offset;
+/// one of plain JSON counts its messages.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    peer: PeerId,
+    secret: SessionId,
+    /// The last of all that were numbered, and what each costs.
+    log: VecDeque<(usize, Said)>,
+    cost: usize,
+    max: usize,
+    /// The number of what is said next.
+    next: u64,
+    /// The number of what follows the ping that is not answered yet.
+    pinged: Option<u64>,
+    budget: Arc<Budget>,
+}
+
+/// What has one number.
+#[derive(Clone, Debug)]
+enum Said {
+    /// An event with its offset, and with its attachments.
+    Event(Signal),
+    /// One message of plain JSON, or an attachment there.
+    Message(Outgoing),
+}
+
+impl Said {
+    fn size(&self) -> usize {
+        match self {
+            Self::Event(signal) => signal.size(),
+            Self::Message(Outgoing::Text(bytes) | Outgoing::Binary(bytes)) => bytes.len(),
+        }
+    }
+}
+
+impl Recovery {
+    /// `max`: bytes that are kept for this peer.
+    pub(crate) fn new(peer: PeerId, secret: SessionId, max: usize, budget: Arc<Budget>) -> Self {
+        Self {
+            peer,
+            secret,
+            log: VecDeque::new(),
+            cost: 0,
+            max,
+            next: 1,
+            pinged: None,
+            budget,
+        }
+    }
+
+    /// What the client shows when it comes back: which peer it was, and that it was that.
+    pub(super) fn pid(&self) -> String {
+        [self.peer.as_str(), self.secret.as_str()].concat()
+    }
+
+    fn tag(&self) -> &str {
+        let id = self.peer.as_str();
+        id.get(id.len() - TAG..).unwrap_or(id)
+    }
+
+    /// Gives a signal its offset, as it is said to a Socket.IO client, and keeps it. `None` if it is
+    /// none that is said again.
+    fn keep_event(&mut self, signal: &Signal, away: bool) -> Result<Option<Signal>, Full> {
+        let offset = format!("{}.{}", self.tag(), self.next);
+        let Some(signal) = signal.with_offset(&offset) else {
+            return Ok(None);
+        };
+        self.keep(Said::Event(signal.clone()), away)?;
+        Ok(Some(signal))
+    }
+
+    /// Numbers what is said and keeps it. `away`: nothing may be forgotten for it, or the client would
+    /// miss that.
+    fn keep(&mut self, said: Said, away: bool) -> Result<(), Full> {
+        let cost = said.size() + OVERHEAD;
+        while self.cost.saturating_add(cost) > self.max || !self.budget.take(cost) {
+            if away {
+                return Err(Full);
+            }
+            if !self.forget_first() {
+                // Not even alone. A client that has missed it cannot come back.
+                self.next += 1;
+                return Ok(());
+            }
+        }
+        self.next += 1;
+        self.cost += cost;
+        self.log.push_back((cost, said));
+        Ok(())
+    }
+
+    fn forget_first(&mut self) -> bool {
+        let Some((cost, _)) = self.log.pop_front() else {
+            return false;
+        };
+        self.cost -= cost;
+        self.budget.give_back(cost);
+        true
+    }
+
+    /// Forgets what comes before that number.
+    fn forget_before(&mut self, number: u64) {
+        while self.first() < number && self.forget_first() {}
+        if self.log.is_empty() {
+            self.log = VecDeque::new();
+        }
+    }
+
+    /// The number of the first that is kept; that of the next, if none is.
+    fn first(&self) -> u64 {
+        self.next - self.log.len() as u64
+    }
+
+    /// The number of the first that the client has missed, by what it has seen; if all from there on
+    /// are kept.
+    fn missed_from(&self, seen: Seen<'_>) -> Option<u64> {
+        let seen = match seen {
+            Seen::Count(number) => number,
+            Seen::Offset(offset) => {
+                let own = offset.and_then(|text| text.strip_prefix(self.tag())?.strip_prefix('.'));
+                match own {
+                    // One of the peer that it was before: of this one it has seen nothing.
+                    None => 0,
+                    Some(number) => number.parse().ok()?,
+                }
+            }
+        };
+        // Of what was never said nobody can have seen anything.
+        (seen < self.next && seen + 1 >= self.first()).then(|| seen + 1)
+    }
+
+    /// A ping goes out after all that was said so far.
+    pub(super) fn pings(&mut self) {
+        // Before the answer to one comes, another is only sent to who has shown otherwise that it
+        // lives. Either answer then says no more than the first.
+        self.pinged.get_or_insert(self.next);
+    }
+
+    /// Its answer came: what was said before it has arrived, as transports keep the order.
+    pub(super) fn answered(&mut self) {
+        if let Some(number) = self.pinged.take() {
+            self.forget_before(number);
+        }
+    }
+
+    /// Whether that is the secret, in a time that does not tell how much of it is.
+    fn knows(&self, secret: &str) -> bool {
+        let own = self.secret.as_str();
+        let pairs = own.bytes().zip(secret.bytes());
+        own.len() == secret.len() && pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+impl Drop for Recovery {
+    fn drop(&mut self) {
+        self.budget.give_back(self.cost);
+    }
+}
+
+/// What a client shows to be a peer again.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) peer: PeerId,
+    secret: &'a str,
+    seen: Seen<'a>,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy)]
+enum Seen<'a> {
+    /// To that event.
+    Offset(Option<&'a str>),
+    /// So many messages.
+    Count(u64),
+}
+
+impl<'a> Claim<'a> {
+    /// What a Socket.IO client says in its `auth`.
+    pub(crate) fn of_auth(pid: &'a str, offset: Option<&'a str>) -> Option<Self> {
+        Self::new(pid, Seen::Offset(offset))
+    }
+
+    /// What a plain JSON client says among its subprotocols.
+    pub(crate) fn of_protocol(protocol: &'a str) -> Option<Self> {
+        let (pid, seen) = protocol.strip_prefix(RESUME)?.split_once('.')?;
+        Self::new(pid, Seen::Count(seen.parse().ok()?))
+    }
+
+    fn new(pid: &'a str, seen: Seen<'a>) -> Option<Self> {
+        let (peer, secret) = pid.split_at_checked(pid.len() / 2)?;
+        let peer = peer.parse().ok()?;
+        Some(Self { peer, secret, seen })
+    }
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is good, and the only one: see [`Session::hand_over`].
+    Yes,
+    /// It is not, or the peer is not away.
+    No,
+    /// It is good, but the client has missed what is not kept: it has left.
+    Missed,
+}
+
+/// A peer on its way to another session.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    presence: Presence,
+    recovery: Box<Recovery>,
+    credentials_due: Option<Instant>,
+}
+
+impl Session {
+    /// The client may come back as the peer that it is to be.
+    pub(crate) fn recoverable(&mut self, recovery: Recovery) {
+        self.recovery = Some(Box::new(recovery));
+    }
+
+    /// Whether the connection is lost and the client may come back.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.state, State::Away { .. })
+    }
+
+    /// Keeps the session for a client that has lost its connection, rather than to end it.
+    pub(super) fn hold(&mut self, reason: CloseReason) -> bool {
+        let lost = matches!(
+            reason,
+            CloseReason::ClientClosed
+                | CloseReason::TransportLost
+                | CloseReason::HeartbeatTimeout
+                | CloseReason::Stalled
+        );
+        if !lost || self.is_away() || self.recovery.is_none() {
+            return false;
+        }
+        // What of it counts is kept in the log.
+        self.outbox.clear();
+        self.stalled_by = None;
+        self.state = State::Away {
+            reason,
+            last: self.state.carrier(),
+            until: None,
+            claimed: false,
+        };
+        self.stirred = true;
+        true
+    }
+
+    /// Until when the client may come back, once it is known that it has gone: sessions have no
+    /// clock of their own.
+    pub(crate) fn begin_absence(&mut self, now: Instant) -> Option<Instant> {
+        match &mut self.state {
+            State::Away {
+                until: until @ None,
+                ..
+            } => {
+                *until = Some(now + self.limits.recovery);
+                *until
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends an absence that takes too long.
+    pub(super) fn check_absence(&mut self, now: Instant) {
+        let _ = self.begin_absence(now);
+        if let State::Away {
+            reason,
+            until: Some(until),
+            ..
+        } = self.state
+            && until <= now
+        {
+            self.observer.metrics.recovery(observe::Recovery::Expired);
+            self.close(reason);
+        }
+    }
+
+    /// The client has left for good, and does not come back.
+    pub(crate) fn renounce(&mut self, link: Link) {
+        if self.state.carries(link) {
+            self.recovery = None;
+        }
+    }
+
+    /// Keeps a signal for the case that the client misses it; what a Socket.IO client is told instead.
+    pub(super) fn keep(&mut self, signal: &Signal) -> Result<Option<Signal>, Full> {
+        let away = self.is_away();
+        let Some(recovery) = &mut self.recovery else {
+            return Ok(None);
+        };
+        if self.wire != Wire::Json {
+            return recovery.keep_event(signal, away);
+        }
+        let mut kept = Ok(());
+        frames(signal.json(), signal.attachments(), View::Json, |frame| {
+            if kept.is_ok() {
+                kept = recovery.keep(Said::Message(frame), away);
+            }
+        });
+        kept.map(|()| None)
+    }
+
+    /// The same for what is no signal. A Socket.IO client tells such from events, and does not hear it
+    /// again; one of plain JSON counts all.
+    pub(super) fn keep_packet(&mut self, packet: &Outgoing) -> Result<(), Full> {
+        let away = self.is_away();
+        match &mut self.recovery {
+            Some(recovery) if self.wire == Wire::Json => {
+                recovery.keep(Said::Message(packet.clone()), away)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at a claim. One that is good is the only one, until it is [given up](Self::unclaim).
+    pub(crate) fn claim(&mut self, claim: &Claim<'_>) -> Claimed {
+        let (State::Away { claimed, .. }, Some(recovery)) = (&mut self.state, &self.recovery)
+        else {
+            return Claimed::No;
+        };
+        if *claimed || !recovery.knows(claim.secret) {
+            return Claimed::No;
+        }
+        if recovery.missed_from(claim.seen).is_none() {
+            self.observer.metrics.recovery(observe::Recovery::Missed);
+            return Claimed::Missed;
+        }
+        *claimed = true;
+        Claimed::Yes
+    }
+
+    /// Whoever has claimed the peer does not take it.
+    pub(crate) fn unclaim(&mut self) {
+        if let State::Away { claimed, .. } = &mut self.state {
+            *claimed = false;
+        }
+    }
+
+    /// Gives the peer away that was claimed, and ends. `None` if it has ended before.
+    pub(crate) fn hand_over(&mut self) -> Option<Handover> {
+        let State::Away { reason, .. } = self.state else {
+            return None;
+        };
+        let presence = Presence::main(self.peer()?);
+        let credentials_due = self.credentials_due;
+        let recovery = self.recovery.take()?;
+        self.leave(&presence);
+        self.close(reason);
+        Some(Handover {
+            presence,
+            recovery,
+            credentials_due,
+        })
+    }
+
+    /// Makes the client the peer that it was, and tells it so, and what it has missed. `ice` as in
+    /// [`accept`](Self::accept).
+    pub(crate) fn recover(
+        &mut self,
+        handover: Handover,
+        claim: &Claim<'_>,
+        identity: Identity,
+        ice: Option<&str>,
+    ) {
+        let Handover {
+            presence,
+            mut recovery,
+            credentials_due,
+        } = handover;
+        recovery.pinged = None;
+        recovery.forget_before(recovery.missed_from(claim.seen).unwrap_or_default());
+        let missed: Vec<_> = recovery.log.iter().map(|(_, said)| said.clone()).collect();
+        self.recovery = Some(recovery);
+        self.credentials_due = credentials_due;
+        self.welcome(presence, identity, ice, true);
+        for said in missed {
+            // Bounded by the log that it comes from.
+            let _ = match said {
+                Said::Message(frame) => self.outbox.push(frame, usize::MAX),
+                Said::Event(signal) => {
+                    let (text, parts) = (signal.packet().clone(), signal.attachments());
+                    let view = View::Packets;
+                    self.outbox.push_signal(text, parts, view, usize::MAX)
+                }
+            };
+        }
+        self.observer.metrics.recovery(observe::Recovery::Recovered);
+    }
+
+    /// What the client shows for being that peer, when it comes back; if it may.
+    pub(super) fn pid(&self, presence: &Presence) -> Option<String> {
+        let recovery = self.recovery.as_ref()?;
+        presence.namespace.is_none().then(|| recovery.pid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn recovery(max: usize, budget: &Arc<Budget>) -> Recovery {
+        let secret = SessionId::random().unwrap();
+        Recovery::new(PeerId::random().unwrap(), secret, max, Arc::clone(budget))
+    }
+
+    fn signal(number: usize) -> Signal {
+        Signal::new("N", None, &number).unwrap()
+    }
+
+    fn offset(said: &Said) -> String {
+        let Said::Event(signal) = said else {
+            panic!("{said:?} has no offset");
+        };
+        let packet = std::str::from_utf8(signal.packet()).unwrap();
+        let (_, offset) = packet.trim_end_matches("\"]").rsplit_once('"').unwrap();
+        offset.to_owned()
+    }
+
+    #[test]
+    fn acks_and_other_namespaces_are_not_kept() {
+        let budget = Arc::new(Budget::new(usize::MAX));
+        let mut recovery = recovery(usize::MAX, &budget);
+        let said = signal(1);
+        for packet in [
+            "430[1]",
+            "461-0[1]",
+            "42/chat,[\"x\"]",
+            "451-/chat,[\"x\"]",
+            "450",
+            "",
+        ] {
+            let other = said.with_packet(packet.into());
+            assert!(
+                recovery.keep_event(&other, false).unwrap().is_none(),
+                "{packet}"
+            );
+        }
+        assert_eq!((recovery.next, recovery.log.len()), (1, 0));
+        assert!(recovery.keep_event(&said, false).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_the_whole_secret_is_the_secret() {
+        let budget = Arc::new(Budget::new(0));
+        let recovery = recovery(0, &budget);
+        let pid = recovery.pid();
+        let claim = Claim::of_auth(&pid, None).unwrap();
+        assert_eq!(claim.peer, recovery.peer);
+        assert!(recovery.knows(claim.secret));
+        assert!(!recovery.knows(""));
+        assert!(!recovery.knows(&claim.secret[1..]));
+        assert!(!recovery.knows(recovery.peer.as_str()));
+        assert!(
+            !format!("{recovery:?}").contains(claim.secret),
+            "it is not logged"
+        );
+    }
+
+    proptest! {
+        /// Whatever is said, answered and forgotten, a client that may come back hears exactly what
+        /// follows what it has seen; and memory is within its bounds, and given back.
+        #[test]
+        fn what_is_missed_is_what_follows(
+            steps in prop::collection::vec(0..10_u8, 0..60),
+            max in 0..4_000_usize,
+            total in 0..4_000_usize,
+            seen in 0..70_u64,
+        ) {
+            let budget = Arc::new(Budget::new(total));
+            let mut recovery = recovery(max, &budget);
+            let mut said = Vec::new();
+            for step in steps {
+                match step {
+                    0 => recovery.pings(),
+                    1 => recovery.answered(),
+                    _ => said.push(recovery.keep_event(&signal(said.len()), false).unwrap().unwrap()),
+                }
+                prop_assert!(recovery.cost <= max.min(total));
+                prop_assert_eq!(budget.used.load(Ordering::Relaxed), recovery.cost);
+            }
+            let tag = recovery.tag().to_owned();
+            let from = recovery.missed_from(Seen::Offset(Some(&format!("{tag}.{seen}"))));
+            let all = said.len() as u64;
+            prop_assert_eq!(from.is_some(), seen <= all && seen + 1 >= recovery.first());
+            if let Some(from) = from {
+                recovery.forget_before(from);
+                let kept: Vec<_> = recovery.log.iter().map(|(_, said)| offset(said)).collect();
+                let follow: Vec<_> = (seen + 1..=all).map(|n| format!("{tag}.{n}")).collect();
+                prop_assert_eq!(kept, follow);
+            }
+            // While it is away, all is kept or it is said that it is not.
+            let before = recovery.log.len();
+            let mut kept = 0;
+            while kept < 100 && recovery.keep_event(&signal(kept), true).is_ok() {
+                kept += 1;
+            }
+            prop_assert_eq!(recovery.log.len(), before + kept);
+            drop(recovery);
+            prop_assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        }
+
+        #[test]
+        fn no_offset_is_too_strange(offset in ".{0,40}", after_tag in "[0-9.+-]{0,25}") {
+            let budget = Arc::new(Budget::new(0));
+            let recovery = recovery(0, &budget);
+            prop_assert_eq!(recovery.missed_from(Seen::Offset(Some(&offset))), Some(1));
+            let own = format!("{}.{after_tag}", recovery.tag());
+            let from = recovery.missed_from(Seen::Offset(Some(&own)));
+            prop_assert!(from.is_none_or(|from| from == 1));
+        }
+    }
+
+    #[test]
+    fn nobody_has_seen_more_than_there_was() {
+        let budget = Arc::new(Budget::new(usize::MAX));
+        let mut recovery = recovery(usize::MAX, &budget);
+        for number in 0..3 {
+            let message = Outgoing::Text(number.to_string().into());
+            recovery.keep(Said::Message(message), false).unwrap();
+        }
+        let last = format!("{}.{}", recovery.tag(), u64::MAX);
+        assert_eq!(recovery.missed_from(Seen::Offset(Some(&last))), None);
+        assert_eq!(recovery.missed_from(Seen::Count(u64::MAX)), None);
+        assert_eq!(recovery.missed_from(Seen::Count(4)), None);
+        assert_eq!(recovery.missed_from(Seen::Count(3)), Some(4));
+        assert_eq!(recovery.missed_from(Seen::Count(0)), Some(1));
+        recovery.pings();
+        let message = Outgoing::Binary("later".into());
+        recovery.keep(Said::Message(message), false).unwrap();
+        recovery.pings();
+        recovery.answered();
+        assert_eq!(
+            recovery.missed_from(Seen::Count(2)),
+            None,
+            "it was there before the first ping"
+        );
+        assert_eq!(recovery.missed_from(Seen::Count(3)), Some(4));
+    }
+
+    #[test]
+    fn a_claim_among_subprotocols_is_read_whole_or_not_at_all() {
+        let pid = "zVM8wOtnweVu5FYeAAAAsecretsecretsecret01";
+        let good = format!("resume.{pid}.12");
+        let claim = Claim::of_protocol(&good).unwrap();
+        assert_eq!((claim.peer.as_str(), claim.secret), pid.split_at(20));
+        assert!(matches!(claim.seen, Seen::Count(12)));
+        for bad in [
+            "",
+            "peer-data",
+            "resume.",
+            &format!("resume.{pid}"),
+            &format!("resume.{pid}."),
+            &format!("resume.{pid}.-1"),
+            &format!("resume.{pid}.99999999999999999999"),
+            &format!("resume.{pid}.1.2"),
+            &format!("{pid}.1"),
+            "resume..1",
+            "resume.short.1",
+        ] {
+            assert!(Claim::of_protocol(bad).is_none(), "{bad}");
+        }
+    }
+}
