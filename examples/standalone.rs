@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Besides signaling it answers `/healthz` while it lives and `/readyz` while it takes new clients;
-//! built with `--features metrics`, also `/metrics` in the words of Prometheus. On SIGTERM it ends all
-//! sessions in peace.
+//! built with `--features metrics`, also `/metrics` in the words of Prometheus; built with `--features
+//! inspector`, and given a `PEER_DATA_INSPECTOR_TOKEN`, a page at `/inspector` that shows what is going
+//! on. On SIGTERM it ends all sessions in peace.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -17,18 +18,25 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+#[cfg(feature = "inspector")]
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use peer_data_server::{Builder, PeerData, PeerDataLayer};
+use peer_data_server::{Builder, ClientAddress, PeerData, PeerDataLayer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "3000";
 const DEFAULT_GRACE: &str = "10000";
+
+/// What whoever opens the inspector has to show.
+const TOKEN: &str = "PEER_DATA_INSPECTOR_TOKEN";
 
 /// Upper bounds of times in seconds: from a heartbeat in one city to a user who looks for the
 /// button.
@@ -71,10 +79,12 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     if cfg!(feature = "metrics") {
         app = app.route("/metrics", get(move || async move { scrape(&metrics) }));
     }
-    let app = app
+    let app = inspect(app, &server)?
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(move || async move { ready(&handle) }))
-        .layer(PeerDataLayer::from(server.clone()));
+        .layer(PeerDataLayer::from(server.clone()))
+        .layer(from_fn(name_client))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let listener = listen((host, port).into())
         .map_err(|error| format!("cannot listen on {host} port {port}: {error}"))?;
@@ -128,10 +138,64 @@ fn record() -> Result<PrometheusHandle, Box<dyn Error>> {
     Ok(handle)
 }
 
+/// The page for whoever knows the token; nothing, if there is none.
+#[cfg(feature = "inspector")]
+fn inspect(app: Router, server: &PeerData) -> Result<Router, String> {
+    let token: String = variable(TOKEN, "")?;
+    if token.is_empty() {
+        return Ok(app);
+    }
+    let inspector = Router::new()
+        .fallback_service(peer_data_server::Inspector::new(server))
+        .layer(from_fn(move |request: Request, next: Next| {
+            // The page itself is no secret: it asks for the token.
+            let may = !request.uri().path().starts_with("/api/") || shows(&request, &token);
+            async move {
+                if may {
+                    return next.run(request).await;
+                }
+                (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response()
+            }
+        }));
+    Ok(app.nest_service("/inspector", inspector))
+}
+
+/// Whether a request has the token, in a time that does not tell how much of it is right.
+#[cfg(feature = "inspector")]
+fn shows(request: &Request, token: &str) -> bool {
+    let shown = request.headers().get(AUTHORIZATION);
+    let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    shown.is_some_and(|shown| {
+        let pairs = shown.iter().zip(token.as_bytes());
+        shown.len() == token.len() && pairs.fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    })
+}
+
+#[cfg(not(feature = "inspector"))]
+fn inspect(app: Router, _server: &PeerData) -> Result<Router, String> {
+    let token: String = variable(TOKEN, "")?;
+    if token.is_empty() {
+        return Ok(app);
+    }
+    let problem = "this program was built without the feature inspector";
+    Err(format!("{TOKEN}: {problem}"))
+}
+
 /// What Prometheus asks for.
 fn scrape(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, kind)], metrics.render())
+}
+
+/// Says where a client comes from: limits that count by address go by that.
+async fn name_client(
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // In place of the crate's feature `axum`, with which signaling finds the address by itself.
+    request.extensions_mut().insert(ClientAddress(address));
+    next.run(request).await
 }
 
 /// What load balancers ask: whether to send new clients here.
@@ -173,6 +237,7 @@ fn help() {
         DEFAULT_GRACE,
         "how long clients have to go on SIGTERM, in milliseconds",
     );
+    line(TOKEN, "", "opens /inspector to whoever shows it");
     for variable in Builder::VARIABLES {
         line(variable.name, variable.default, variable.meaning);
     }

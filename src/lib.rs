@@ -27,6 +27,8 @@ pub mod guide;
 mod ice;
 mod id;
 mod identity;
+#[cfg(feature = "inspector")]
+mod inspector;
 mod limits;
 #[cfg(feature = "tower")]
 mod middleware;
@@ -54,7 +56,11 @@ pub use error::{Code, Error, Refused};
 pub use ice::{IceServers, TurnSecret};
 pub use id::{InvalidId, NodeId, PeerId, RoomId};
 pub use identity::Identity;
+#[cfg(feature = "inspector")]
+pub use inspector::Inspector;
 pub use limits::Limits;
+#[cfg(all(feature = "inspector", feature = "tower"))]
+pub use middleware::InspectorFuture;
 #[cfg(feature = "tower")]
 pub use middleware::{
     ClientAddress, NotFound, PeerDataLayer, PeerDataService, ResponseBody, ResponseFuture,

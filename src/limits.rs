@@ -12,6 +12,20 @@ pub(crate) const MAX_TIMED_JOINS: usize = 16;
 #[cfg(feature = "metrics")]
 pub(crate) const MAX_TIMED_OFFERS: usize = 64;
 
+/// Offers of one peer that are shown by the inspector. 256: a mesh of so many is beyond any browser.
+/// 20 kB at most for a peer; one more, and the oldest is not shown.
+#[cfg(feature = "inspector")]
+pub(crate) const MAX_PAIRS: usize = 256;
+
+/// Refusals that the inspector remembers, and as many endings. 100: what a page can show. Each is
+/// less than a kilobyte.
+#[cfg(feature = "inspector")]
+pub(crate) const MAX_RECENT: usize = 100;
+
+/// How many times the inspector remembers how much there was to do, 2 s apart. 150: five minutes.
+#[cfg(feature = "inspector")]
+pub(crate) const MAX_SAMPLES: usize = 150;
+
 /// After so long an offer counts as unanswered, with the feature `metrics`. 60 s: the user has given
 /// up long before.
 #[cfg(feature = "metrics")]

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["ice", "observe", "signal", "wire"],
     &["broker", "cluster", "session"],
     &["server"],
+    &["inspector"],
     &["actix", "middleware", "policy"],
     &["axum"],
 ];
@@ -22,15 +23,15 @@ const NEIGHBOURS: &[(&str, &str)] = &[("wire", "signal"), ("signal", "wire")];
 
 /// Crates that belong to certain modules only, where others must not come to depend on them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("tokio", &["cluster", "server", "middleware"]),
-    ("sha2", &["cluster"]),
+    ("tokio", &["cluster", "inspector", "middleware", "server"]),
+    ("sha2", &["cluster", "inspector"]),
     ("async_nats", &["cluster"]),
     ("redis", &["cluster"]),
     ("rustls", &["cluster"]),
     ("futures_util", &["cluster"]),
     ("percent_encoding", &["cluster"]),
     ("tokio_tungstenite", &["wire"]),
-    ("serde_json", &["ice", "signal", "wire"]),
+    ("serde_json", &["ice", "inspector", "signal", "wire"]),
     ("hmac", &["ice"]),
     ("sha1", &["ice"]),
     ("simdutf8", &["wire"]),

@@ -29,8 +29,8 @@ fn snippets_are_parts_of_their_examples() {
         found += 1;
     }
     assert_eq!(
-        found, 6,
-        "one for each way to mount it, one for who may, and one for the end"
+        found, 7,
+        "one for each way to mount it, one for who may, and one each for the end and the inspector"
     );
 }
 

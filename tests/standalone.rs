@@ -205,3 +205,12 @@ async fn ten_thousand_are_told_goodbye() {
     assert_eq!(told, crowd);
     assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn clients_are_counted_by_their_address() {
+    let program = start(&[("PEER_DATA_MAX_SESSIONS_PER_ADDRESS", "1")]).await;
+    let path = "/socket.io/?EIO=4&transport=polling";
+    assert_eq!(get(program.address, path).await.status, 200);
+    assert_eq!(get(program.address, path).await.status, 429);
+    program.stop().await;
+}

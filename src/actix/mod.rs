@@ -66,6 +66,8 @@
 //!   for it, when TCP gives it up.
 //! - actix compares paths decoded: `/socket%2eio/` is `/socket.io/` here.
 
+#[cfg(feature = "inspector")]
+mod inspector;
 mod request;
 mod socket;
 
@@ -75,6 +77,8 @@ use actix_web::{HttpRequest, Scope};
 
 use crate::server::PeerData;
 use crate::wire::intent::Mount;
+#[cfg(feature = "inspector")]
+pub use inspector::inspector;
 
 /// Mounts the server at its own paths, `/socket.io` and `/peer-data` if nothing else was built, and
 /// all below them, within whatever scope it is configured.

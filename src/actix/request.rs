@@ -99,6 +99,12 @@ pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Ta
     server.task(mount, &head)
 }
 
+/// An answer that is there as a whole.
+#[cfg(feature = "inspector")]
+pub(super) fn whole(reply: Reply) -> HttpResponse {
+    response(reply, BoxBody::new)
+}
+
 fn response(reply: Reply, body: impl FnOnce(Bytes) -> BoxBody) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::with_body(status, body(reply.body));

@@ -3,6 +3,8 @@
 mod address;
 mod body;
 mod future;
+#[cfg(feature = "inspector")]
+mod inspector;
 mod layer;
 mod probe;
 mod pump;
@@ -12,5 +14,7 @@ mod upgrade;
 pub use address::ClientAddress;
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
+#[cfg(feature = "inspector")]
+pub use inspector::InspectorFuture;
 pub use layer::PeerDataLayer;
 pub use service::{NotFound, PeerDataService};

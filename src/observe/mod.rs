@@ -9,6 +9,8 @@ mod metrics;
 mod span;
 #[cfg(feature = "metrics")]
 mod tally;
+#[cfg_attr(not(feature = "inspector"), path = "without_usage.rs")]
+mod usage;
 
 pub(crate) use bus::BusMetrics;
 pub(crate) use metrics::{Metrics, Stopwatch};
@@ -16,6 +18,7 @@ pub(crate) use span::{
     Span, Tracer, bus_broken, bus_connected, bus_lost, node_conflict, shutdown_begun,
     shutdown_done, turned_away,
 };
+pub(crate) use usage::Usage;
 
 /// The wire that a session speaks and the transport that carries it, as labels.
 pub(crate) type Line = [&'static str; 2];

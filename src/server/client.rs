@@ -20,7 +20,7 @@ use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
 use crate::identity::Identity;
-use crate::observe::Span;
+use crate::observe::{Span, Usage};
 use crate::session::{Full, Link, Presence, Session, Wakes, Wire};
 use crate::signal::Signal;
 use crate::sync::lock;
@@ -137,6 +137,13 @@ impl Client {
         let mut session = lock(&self.session);
         let outcome = step(&mut session);
         (outcome, session.take_wakes())
+    }
+
+    /// So much of it was read, for whoever inspects it.
+    pub(super) fn note_said(&self, events: usize, bytes: usize) {
+        if Usage::IS_KEPT {
+            self.with(|session| session.note_said(events, bytes));
+        }
     }
 
     /// See [`Held`](super::membership::Held), which is how to take it.

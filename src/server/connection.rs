@@ -152,9 +152,10 @@ impl Connection {
     fn act(&mut self, bytes: &mut [u8], now: Instant) -> Option<Waits> {
         let length = bytes.len();
         let (events, waits) = self.act_on_all(bytes, now);
+        // What is stashed will be counted when its time comes.
+        let length = length.saturating_sub(self.stash.len());
+        self.peer.note_said(events, length);
         if self.server.inner.settings.limits.has_rates() {
-            // What is stashed will be charged when its time comes.
-            let length = length.saturating_sub(self.stash.len());
             let charged = self
                 .peer
                 .with(|session| session.charge(events, length, now));

@@ -275,9 +275,11 @@ impl PeerData {
                 }
                 let signal = envelope.splice(own, attachments, max)?;
                 let room = envelope.room();
-                self.inner
-                    .calls
-                    .said(said(envelope.kind()), own, &callee, room);
+                let what = said(envelope.kind());
+                self.inner.calls.said(what, own, &callee, room);
+                if receiver.is_some() {
+                    self.inner.inspection.said(what, own, &callee, room);
+                }
                 match receiver {
                     Some(receiver) => {
                         Ok(Done::delivered(self.deliver_to(&receiver, signal)).into())

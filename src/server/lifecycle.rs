@@ -147,11 +147,17 @@ impl PeerData {
 
     /// Tells those who listen, if there are any. Said of a peer while that is held.
     pub(super) fn announce(&self, event: impl FnOnce() -> LifecycleEvent) {
-        if let Some(sender) = self.inner.listeners.0.get()
-            && sender.receiver_count() > 0
-        {
+        let sender = self.inner.listeners.0.get();
+        let sender = sender.filter(|sender| sender.receiver_count() > 0);
+        let inspection = &self.inner.inspection;
+        if sender.is_none() && !inspection.is_on() {
+            return;
+        }
+        let event = event();
+        inspection.note(&event);
+        if let Some(sender) = sender {
             // The last one may have gone just now.
-            let _ = sender.send(event());
+            let _ = sender.send(event);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
-use crate::session::{Ending, Presence, Session, Wire};
+use crate::session::{Ending, Presence, Wire};
 use crate::signal::Signal;
 use crate::wire::notice;
 
@@ -269,7 +269,8 @@ impl PeerData {
     /// told, or `None` if there is nothing to report.
     pub(super) fn end(&self, client: &Arc<Client>) -> Option<Vec<PeerId>> {
         let held = Held::new(client);
-        let (ending, wakes) = client.step(Session::take_ending);
+        let ((ending, usage), wakes) =
+            client.step(|session| (session.take_ending(), session.usage()));
         let slow = ending.map(|Ending { reason, peers }| {
             {
                 let mut sessions = self.inner.sessions.lock(&client.sid);
@@ -277,6 +278,7 @@ impl PeerData {
                 shrink(&mut sessions);
             }
             client.leave_seat();
+            self.inner.inspection.ended(usage);
             let peers = peers.into_iter();
             let peers =
                 peers.map(|(presence, identity)| Peer::known(self, client, presence, identity));
@@ -319,6 +321,7 @@ mod tests {
     use crate::clock;
     use crate::id::SessionId;
     use crate::server::client::Arrival;
+    use crate::session::Session;
     use crate::session::{Event, Link};
     use crate::wire::segments::Segments;
 

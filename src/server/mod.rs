@@ -18,6 +18,8 @@ mod handle;
 mod handshake;
 mod hello;
 mod ice;
+#[cfg_attr(not(feature = "inspector"), path = "without_inspection.rs")]
+mod inspection;
 mod intake;
 mod lifecycle;
 mod membership;
@@ -52,6 +54,8 @@ pub use environment::Variable;
 pub use handle::JoinError;
 pub use handshake::Handshake;
 pub use hello::Hello;
+#[cfg(feature = "inspector")]
+pub(crate) use inspection::{Log, Naming, PairView, PeerView, RoomView};
 pub use lifecycle::{Lifecycle, LifecycleEvent};
 pub use namespace::{Ack, AppEvent, Namespace};
 pub(crate) use opening::{Later, Opened, SocketTask};
@@ -75,6 +79,7 @@ use client::{Arrival, Client};
 use cluster::Cluster;
 use custom::CustomHook;
 use edge::Edge;
+use inspection::Inspection;
 use intake::Intake;
 use lifecycle::Listeners;
 use policy::Policies;
@@ -111,6 +116,7 @@ struct Inner {
     listeners: Listeners,
     metrics: Metrics,
     calls: Calls,
+    inspection: Inspection,
     /// What is kept for peers that may come back.
     recovered: Arc<Budget>,
     /// Events that nobody asked for.
@@ -189,6 +195,7 @@ impl PeerData {
         Self {
             inner: Arc::new(Inner {
                 calls: Calls::new(&metrics),
+                inspection: Inspection::default(),
                 metrics,
                 sweeper: Sweeper::new(&settings.limits),
                 intake: Intake::new(&settings.limits),

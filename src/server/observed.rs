@@ -47,11 +47,14 @@ impl PeerData {
             self.inner.metrics.room_closed();
         }
         self.inner.calls.left(id, departure.room.as_str());
+        let Departure { room, others, .. } = departure;
+        self.inner.inspection.left(id, room, others);
         client.span.left(&departure.room);
     }
 
     pub(super) fn note_refused_event(&self, client: &Client, code: Code) {
         self.inner.metrics.refused(code);
+        self.inner.inspection.refused(client, code);
         client.span.refused(code);
     }
 }

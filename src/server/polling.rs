@@ -184,6 +184,7 @@ impl Post {
         }
         let bytes = body.len();
         self.server.inner.metrics.received(bytes);
+        self.peer.note_said(packets, bytes);
         // Its memory need not wait together with the client.
         drop(body);
         match self.charge(packets, bytes) {

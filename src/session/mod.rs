@@ -26,7 +26,7 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::observe::{self, Observer, Upgrade};
+use crate::observe::{self, Observer, Upgrade, Usage};
 use crate::signal::Signal;
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
@@ -136,6 +136,7 @@ pub(crate) struct Session {
     stirred: bool,
     attended: Attended,
     links: u32,
+    usage: Usage,
     observer: Observer,
 }
 
@@ -198,6 +199,7 @@ impl Session {
             stirred: false,
             attended: Attended::Nobody,
             links: 1,
+            usage: Usage::default(),
             observer: Observer::default(),
         }
     }
@@ -296,7 +298,7 @@ impl Session {
     }
 
     /// What waits for this client, in bytes.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "inspector"))]
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.cost()
     }

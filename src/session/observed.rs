@@ -2,7 +2,7 @@
 
 use super::{Presence, Session, Wire};
 use crate::ending::CloseReason;
-use crate::observe::{Line, Observer, Span, Upgrade};
+use crate::observe::{Line, Observer, Span, Upgrade, Usage};
 use crate::wire::engine::Revision;
 
 impl Wire {
@@ -49,9 +49,25 @@ impl Session {
         }
     }
 
-    pub(super) fn note_queued(&self) {
+    pub(super) fn note_queued(&mut self) {
+        self.usage.delivered();
         self.observer.metrics.delivered();
         self.observer.metrics.waiting(self.outbox.cost());
+    }
+
+    /// So much was handed out to be written.
+    pub(super) fn note_sent(&mut self, bytes: usize) {
+        self.usage.sent(bytes);
+        self.observer.metrics.sent(bytes);
+    }
+
+    /// So much of the client was read.
+    pub(crate) fn note_said(&mut self, events: usize, bytes: usize) {
+        self.usage.said(events, bytes);
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// Before the websocket takes over.

@@ -255,13 +255,13 @@ impl Session {
         self.payload(&packets, base64)
     }
 
-    fn payload(&self, packets: &[Outgoing], base64: bool) -> PollAnswer {
+    fn payload(&mut self, packets: &[Outgoing], base64: bool) -> PollAnswer {
         let revision = match self.wire {
             Wire::Engine(revision) => revision,
             Wire::Json => Revision::V4,
         };
         let encoded = payload::encode(revision, packets, base64 || self.base64);
-        self.observer.metrics.sent(encoded.body.len());
+        self.note_sent(encoded.body.len());
         PollAnswer(encoded)
     }
 
@@ -428,7 +428,7 @@ impl Session {
                 recovery.pings();
             }
         }
-        self.observer.metrics.sent(out.bytes() - before);
+        self.note_sent(out.bytes() - before);
         if out.bytes() == 0 && self.attended == Attended::Sender {
             // Whoever promised to come finds that all is done.
             self.attended = Attended::Nobody;
