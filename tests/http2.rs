@@ -409,6 +409,36 @@ async fn the_server_can_end_a_stream() {
 }
 
 #[tokio::test]
+async fn streams_are_told_and_waited_for_when_the_server_ends() {
+    for site in sites().await {
+        let client = Client::connect(site.address).await;
+        let mut json = client.websocket("/peer-data").await;
+        assert!(json.text().await.contains("READY"));
+        let mut packets = client.socket_io(Revision::V4).await;
+        let server = site.server.clone();
+        let grace = std::time::Duration::from_secs(5);
+        let ending = tokio::spawn(async move { server.shutdown(grace).await });
+        let Message::Close(Some(frame)) = json.message().await else {
+            panic!("no close frame");
+        };
+        assert_eq!(u16::from(frame.code), 1001);
+        assert!(matches!(packets.message().await, Message::Close(_)));
+        // They hang up, as clients do.
+        drop((json, packets));
+        let open = within("the end", ending).await.expect("no panic");
+        assert_eq!(open, 0, "nobody had to be cut off");
+        assert_eq!(site.server.peer_count(), 0);
+        let request = client
+            .connect_request("/peer-data", "websocket")
+            .header("sec-websocket-version", "13")
+            .body(Full::default())
+            .expect("a request");
+        let late = client.send(request).await;
+        assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_delays_nobody() {
     for site in sites().await {
         let mut sender = other(&site).await;

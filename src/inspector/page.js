@@ -402,7 +402,11 @@ async function lookAtRoom(name) {
     item.dataset.state = pair.state;
     item.toggleAttribute('data-late', pair.state !== 'negotiated' && pair.seconds >= LATE);
   });
-  $('#no-pairs').hidden = room.pairs.length > 0;
+  // Two offers that met are of one pair.
+  const begun = new Set(room.pairs.map(({ from, to }) => [from, to].sort().join())).size;
+  const rest = (room.members.length * (room.members.length - 1)) / 2 - begun;
+  $('#no-pairs').hidden = rest <= 0;
+  $('#no-pairs').textContent = rest === 1 ? 'One pair has not begun.' : `${number.format(rest)} pairs have not begun.`;
 }
 
 function stateOf({ from, to, state, seconds, candidates, glare }, called) {

@@ -115,6 +115,7 @@ describe("the inspector", () => {
       await says(ann, cleo, `answered \\d+ s ago, no candidates from ${called(cleo)}`);
       await says(ben, cleo, "negotiated \\d+ s ago, 1 and 1 candidates");
       assert.equal(await pairs.locator("li").count(), 3);
+      assert.ok(await page.locator("#no-pairs").isHidden());
       await isAccessible(page, `a room, ${size}`);
       await picture(page, `inspector-room-${size}`);
       await page.keyboard.press("Escape");
@@ -163,12 +164,13 @@ describe("the inspector", () => {
     await ann.next(({ type }) => type === "CONNECT");
     await page.getByRole("tab", { name: "Rooms" }).click();
     await page.getByRole("button", { name: ROOM }).click();
+    await page.getByText("One pair has not begun.").waitFor();
     await page.getByRole("button", { name: "Close room" }).click();
     await isAccessible(page, "are you sure?");
     await page.getByRole("button", { name: "Yes" }).click();
     assert.deepEqual(await ann.next(), departure(cleo.id, ROOM));
     assert.deepEqual(await cleo.next(), departure(ann.id, ROOM));
-    await page.getByText("Nobody here has made an offer yet.").waitFor();
+    await page.getByText("0 members here").waitFor();
 
     // A page of somebody else's cannot do so, even where it is let in.
     const forged = await fetch(`${server.url}/inspector/api/disconnect?peer=${ann.id}`, {
