@@ -3,6 +3,7 @@
 
 pub mod envelope;
 pub mod frame;
+pub mod parcel;
 pub mod payload;
 pub mod session;
 pub mod socket_packet;

@@ -59,6 +59,11 @@ fn mutation(seed: &[u8], seeds: &[Vec<u8>], random: &mut TestRng) -> Vec<u8> {
 }
 
 #[test]
+fn parcels() {
+    replay("parcel", parcel::run);
+}
+
+#[test]
 fn payloads() {
     replay("payload", payload::run);
 }

@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
+import { cable } from "../support/cable.mjs";
 import { KINDS, kind } from "../support/clients.mjs";
 import { startCluster } from "../support/cluster.mjs";
 import { departure, event } from "../support/events.mjs";
 import { startNginx } from "../support/nginx.mjs";
+import { tap } from "../support/tap.mjs";
 
 const BUS = process.env.SUITE === "cluster_redis" ? "redis" : "nats";
 
@@ -271,5 +273,162 @@ describe(`what happens to a call on ${BUS}`, () => {
     await nothingMore([alone, other], room, "after the bus has come");
     alone.close();
     other.close();
+  });
+
+  it("when one node is parted from the others: both sides go on, and in the end all know the same", async (t) => {
+    const room = "parted";
+    const cluster = await startCluster(BUS, { t, count: 2 });
+    const wire = await cable(cluster.bus);
+    t.after(() => wire.close());
+    const far = await cluster.startNode({ url: cluster.bus.url.replace(String(cluster.bus.port), new URL(wire.url).port) });
+    await cluster.gathered();
+    const peers = await call(cluster, room);
+    const beyond = peers.filter((peer) => peer.node === far);
+    const here = peers.filter((peer) => peer.node !== far);
+    wire.part();
+
+    // On each side one goes, and one comes; of the other side nobody hears until it counts as dead.
+    const leavers = [beyond.pop(), here.pop()];
+    for (const leaver of leavers) leaver.close();
+    for (const peer of here) assert.deepEqual(await peer.next((e) => e.caller.id === leavers[1].id), departure(leavers[1].id, room));
+    for (const peer of beyond) assert.deepEqual(await peer.next((e) => e.caller.id === leavers[0].id), departure(leavers[0].id, room));
+    const comers = [];
+    for (const node of [far, cluster.nodes[0]]) {
+      const comer = Object.assign(await json.open(node.url), { node });
+      await comer.connect(room);
+      comers.push(comer);
+    }
+    const sides = [[...beyond, comers[0]], [...here, comers[1]]];
+    // What is said on one side comes to all of that side.
+    for (const side of sides) await heardBy(side, room);
+    await wire.mend();
+
+    // Healed: everybody knows everybody who is there, and has heard of each who went, and of nobody twice.
+    const everybody = sides.flat();
+    const known = new Map(everybody.map((peer) => [peer, new Map()]));
+    const note = (peer, { type, caller }) => {
+      if (type !== "CONNECT" && type !== "DISCONNECT") return;
+      const told = known.get(peer);
+      told.set(caller.id, [...(told.get(caller.id) ?? []), type]);
+    };
+    const asking = setInterval(() => everybody.forEach((peer) => peer.send(event("HERE", { room, payload: peer.id }))), 500);
+    for (const peer of everybody) {
+      const missing = new Set(without(everybody, peer).map(({ id }) => id));
+      while (missing.size > 0) {
+        const heard = await peer.next(undefined, `${peer.name} hears of ${[...missing]}`);
+        if (heard.type === "HERE") missing.delete(heard.payload);
+        note(peer, heard);
+      }
+    }
+    clearInterval(asking);
+    await heardBy(everybody, room);
+    for (const peer of everybody) {
+      for (const heard of peer.inbox.drain()) note(peer, heard);
+      for (const [id, told] of known.get(peer)) {
+        // Gone and back, or only gone, or only come: in turns, never the same twice.
+        told.forEach((type, at) => assert.notEqual(type, told[at - 1], `${peer.name} of ${id}: ${told}`));
+        const isThere = everybody.some((other) => other.id === id);
+        assert.equal(told.at(-1), isThere ? "CONNECT" : "DISCONNECT", `${peer.name} of ${id}: ${told}`);
+      }
+      // Each who went on the other side, and each who came there, is known now.
+      const [other] = sides.filter((side) => !side.includes(peer));
+      const gone = leavers[other === sides[0] ? 0 : 1];
+      assert.equal(known.get(peer).get(gone.id)?.at(-1), "DISCONNECT", `${peer.name} of ${gone.name}`);
+      const come = other.at(-1);
+      if (peer !== comers[0] && peer !== comers[1]) assert.equal(known.get(peer).get(come.id)?.at(-1), "CONNECT", `${peer.name} of ${come.name}`);
+    }
+    await nothingMore(everybody, room, "after it healed");
+    everybody.forEach((peer) => peer.close());
+  });
+});
+
+describe(`what goes over ${BUS}`, () => {
+  let cluster;
+  let line;
+  before(async () => {
+    cluster = await startCluster(BUS);
+    line = await tap(cluster.bus);
+  });
+  after(async () => {
+    line.close();
+    await cluster.stop();
+  });
+
+  it("is one message for a peer elsewhere, and one for a room, however large it is; none for those nearby", async () => {
+    const room = "counted";
+    const peers = await call(cluster, room);
+    const [ann] = peers;
+    const near = peers.find((peer) => peer !== ann && peer.node === ann.node);
+    const far = peers.find((peer) => peer.node !== ann.node);
+    const say = async (to, count) => {
+      await line.counts();
+      for (let number = 0; number < count; number += 1) {
+        ann.send(event(to ? "CANDIDATE" : "CHAT", { to: to?.id, room, payload: number }));
+      }
+      for (const peer of to ? [to] : without(peers, ann)) await peer.inbox.take(count, ({ caller }) => caller.id === ann.id);
+      const { nodes, rooms } = await line.counts();
+      return [nodes.length, rooms.length, new Set([...nodes, ...rooms]).size];
+    };
+    assert.deepEqual(await say(near, 50), [0, 0, 0], "a neighbour");
+    assert.deepEqual(await say(far, 50), [50, 0, 1], "a peer elsewhere");
+    assert.deepEqual(await say(null, 50), [0, 50, 1], "a room of six at three nodes");
+    const more = [];
+    for (const node of cluster.nodes) {
+      for (let count = 0; count < 5; count += 1) {
+        const peer = await json.open(node.url);
+        await peer.connect(room);
+        more.push(peer);
+      }
+    }
+    for (const peer of more) await heardBy([ann, peer], room);
+    for (const peer of [...peers, ...more]) peer.inbox.drain();
+    peers.push(...more);
+    assert.deepEqual(await say(null, 50), [0, 50, 1], "a room of 21 at three nodes");
+    peers.forEach((peer) => peer.close());
+  });
+
+  it("is nothing for a room at one node alone but the beginning and the end of it", async () => {
+    const room = "lonely";
+    const [ann, ben] = [await json.open(cluster.nodes[0].url), await json.open(cluster.nodes[0].url)];
+    await ann.connect(room);
+    await ben.connect(room);
+    await heardBy([ann, ben], room);
+    ann.inbox.drain();
+    await line.counts();
+    for (let number = 0; number < 50; number += 1) ann.send(event("CANDIDATE", { to: ben.id, room, payload: number }));
+    await ben.inbox.take(50, ({ type }) => type === "CANDIDATE");
+    const { nodes, rooms } = await line.counts();
+    assert.deepEqual([nodes, rooms], [[], []]);
+    for (const peer of [ann, ben]) peer.close();
+  });
+});
+
+describe(`two versions side by side on ${BUS}`, () => {
+  it("meet, where the next can be read; and what cannot be read is dropped and counted", async (t) => {
+    const cluster = await startCluster(BUS, { t, count: 2 });
+    await cluster.startNode({ program: "later_node", env: { EDITION: "2,1" } });
+    await cluster.gathered();
+    const peers = await call(cluster, "versions");
+    for (const sender of peers) {
+      for (const receiver of without(peers, sender)) {
+        sender.send(event("OFFER", { to: receiver.id, room: "versions", payload: sender.id }));
+        assert.equal((await receiver.next()).payload, sender.id);
+      }
+    }
+    await nothingMore(peers, "versions", "between versions");
+
+    const unreadable = async ({ url }) => {
+      const text = await (await fetch(`${url}/metrics`)).text();
+      return Number(/peer_data_cluster_parcels_total\{outcome="unreadable"\} (\d+)/.exec(text)[1]);
+    };
+    const [old] = cluster.nodes;
+    assert.equal(await unreadable(old), 0);
+    // One that nobody can read is not heard, and disturbs nobody.
+    const strange = await cluster.startNode({ program: "later_node", env: { EDITION: "3,3" } });
+    while ((await unreadable(old)) === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+    const stranger = await json.open(strange.url);
+    await stranger.connect("versions");
+    await nothingMore(peers, "versions", "beside one that nobody can read");
+    for (const peer of [...peers, stranger]) peer.close();
   });
 });

@@ -15,8 +15,8 @@ const PROGRAMS = {
   },
 };
 
-/** Starts `nats` or `redis`: `{url, kill(), restart()}`. */
+/** Starts `nats` or `redis`: `{name, url, port, kill(), restart()}`. */
 export async function startBus(name) {
   const bus = await startDaemon(PROGRAMS[name]);
-  return Object.assign(bus, { url: `${name}://127.0.0.1:${bus.port}` });
+  return Object.assign(bus, { name, url: `${name}://127.0.0.1:${bus.port}` });
 }

@@ -5,7 +5,7 @@ import net from "node:net";
 
 import { settled } from "./http.mjs";
 
-/** Forwards connections to `server`: `{url, cut(), mend()}`. */
+/** Forwards connections to `server`, or anything else that has a port: `{url, cut(), part(), mend()}`. */
 export async function cable(server) {
   const lines = new Set();
   const hub = net.createServer((near) => {
@@ -44,6 +44,10 @@ export async function cable(server) {
     async cut() {
       while (![...lines].some(carries)) await new Promise((resolve) => setTimeout(resolve, 5));
       await settled(server);
+      this.part();
+    },
+    /** Breaks every connection, whatever it carries, and takes no more. */
+    part() {
       hub.close();
       for (const { near, far } of lines) {
         far.resetAndDestroy();

@@ -19,8 +19,9 @@ class Cluster {
     this.nodes = [];
   }
 
-  async startNode() {
-    const node = await startServer({ name: "standalone", env: { PEER_DATA_CLUSTER: this.bus.url } });
+  /** `url`: where it finds the bus; `program`: which example it is. */
+  async startNode({ url = this.bus.url, program = "standalone", env = {} } = {}) {
+    const node = await startServer({ name: program, env: { PEER_DATA_CLUSTER: url, ...env } });
     this.nodes.push(node);
     return node;
   }
