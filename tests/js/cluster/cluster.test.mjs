@@ -226,6 +226,9 @@ describe(`what happens to a call on ${BUS}`, () => {
       // What is said between the end of the bus and its notice is lost without a word.
       ann.send(event("OFFER", { to: near.id, room, payload: number }));
       await near.next((e) => e.payload === number);
+      // Whatever she is told of both has come to her before this.
+      near.send(event("OFFER", { to: ann.id, room, payload: number }));
+      await ann.next((e) => e.payload === number);
       refused = ann.inbox.drain().find((e) => e.type === "ERROR");
     }
     assert.equal(refused.payload.code, "busy");
