@@ -17,7 +17,7 @@ pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Fa
     crowd.follow(negotiate);
     crowd.ledger.borrow_mut().is_measuring = true;
     let watch = Watch::start(server, Some(&crowd))?;
-    crowd.join();
+    crowd.join(server).await?;
     crowd.settle().await?;
     let end = crowd.ledger.borrow().last_delivery();
     let mut report = watch.stop(&crowd, end)?;

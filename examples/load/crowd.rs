@@ -19,6 +19,9 @@ use crate::session::Session;
 /// How long nothing may happen before what is waited for counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a node may take to learn who is in a room elsewhere.
+const ROSTER: Duration = Duration::from_millis(20);
+
 /// How often it is looked whether something has happened.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -64,7 +67,7 @@ impl Crowd {
         let places = Arc::new(Semaphore::new(options.at_once));
         for client in 0..clients {
             let place = Arc::clone(&places).acquire_owned().await?;
-            let (own, target) = (Rc::clone(&crowd), Rc::clone(&server.target));
+            let (own, target) = (Rc::clone(&crowd), Rc::clone(server.target(client)));
             let wire = options.wire(client);
             let path = server.path(wire).to_owned();
             tokio::task::spawn_local(async move {
@@ -114,8 +117,27 @@ impl Crowd {
         closed
     }
 
-    /// Everybody joins its room, at once. Of any two in a room, one hears the other's CONNECT.
-    pub(crate) fn join(&self) {
+    /// Everybody joins its room: at once, and of any two in a room one hears the other's CONNECT.
+    /// Where they come at once at different nodes, either may; so there they come one by one.
+    pub(crate) async fn join(&self, server: &Server) -> Result<(), Failure> {
+        if !server.is_cluster() {
+            self.join_at_once();
+            return Ok(());
+        }
+        for place in 0..self.per_room {
+            let rooms = (self.clients.len() / self.per_room) as u64;
+            self.ledger.borrow_mut().expected += rooms * place as u64;
+            for client in (place..self.clients.len()).step_by(self.per_room) {
+                self.say(client, Kind::Connect, None);
+            }
+            // A node that is new to a room has asked the others by then.
+            self.settle().await?;
+            sleep(ROSTER).await;
+        }
+        Ok(())
+    }
+
+    fn join_at_once(&self) {
         let (clients, others) = (self.clients.len() as u64, self.per_room as u64 - 1);
         self.ledger.borrow_mut().expected += clients * others / 2;
         for client in 0..self.clients.len() {

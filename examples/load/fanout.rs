@@ -17,7 +17,7 @@ const SENDER: usize = 0;
 
 pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Failure> {
     let crowd = Crowd::connect(options, server, options.peers, options.peers).await?;
-    crowd.join();
+    crowd.join(server).await?;
     crowd.settle().await?;
     let others = options.peers - 1;
     // By number of an event, how many have heard it.

@@ -12,7 +12,8 @@ use crate::report::{Report, Watch, count, micros, round};
 use crate::server::Server;
 
 pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Failure> {
-    let process = server.process.ok_or("idle needs the server's process")?;
+    let processes = server.processes.as_ref();
+    let process = processes.ok_or("idle needs the server's process")?;
     // Rooms have two.
     let clients = options.conns.next_multiple_of(2);
     let number = clients as u64;
@@ -27,7 +28,7 @@ pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Fa
     if options.talk {
         crowd.follow(call::negotiate);
     }
-    crowd.join();
+    crowd.join(server).await?;
     report.settle(&crowd).await?;
 
     let holding = Watch::start(server, None)?;

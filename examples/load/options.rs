@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Failure;
 
 pub(crate) const HELP: &str = "\
-load WORKLOAD --wire WIRE (--start PROGRAM | --url URL [--server-pid PID]) [--OPTION VALUE]...
+load WORKLOAD --wire WIRE (--start PROGRAM | --url URLS [--server-pid PIDS]) [--OPTION VALUE]...
 load table FILE...
 
 workloads:
@@ -20,10 +20,13 @@ wires:
   polling3, polling4  the same, on sessions that stay on long-polling
   json                plain JSON
   all                 all of these, one client after the other, in the same rooms
+Of several nodes, one client after the other goes to the next.
 options:
   --start PROGRAM     a server to start on a free port; it says its URL on its first line
-  --url URL           a server that runs, http or https
-  --server-pid PID    its process, to count CPU and memory of
+  --nodes N           how many of it to start; PEER_DATA_CLUSTER says on which bus they meet [1]
+  --url URL,URL,...   a server that runs, http or https; or several nodes of one
+  --server-pid PID,.. their processes, to count CPU and memory of
+  --bus-pid PID       the process of the bus between nodes, to count its CPU
   --path PATH         where signaling is mounted [/socket.io/ or /peer-data]
   --ca FILE           a PEM file: the certificate to trust, instead of the own one
   --label NAME        what to call the server in the results [the program, or the URL]
@@ -112,8 +115,10 @@ pub(crate) struct Options {
     /// The names of both, for the report.
     pub(crate) names: (String, String),
     pub(crate) start: Option<PathBuf>,
-    pub(crate) url: Option<String>,
-    pub(crate) server_pid: Option<u32>,
+    pub(crate) nodes: usize,
+    pub(crate) urls: Vec<String>,
+    pub(crate) server_pids: Vec<u32>,
+    pub(crate) bus_pid: Option<u32>,
     pub(crate) path: Option<String>,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) label: Option<String>,
@@ -142,8 +147,10 @@ impl Options {
             wires: vec![Wire::Json],
             names: (workload.clone(), "json".to_owned()),
             start: None,
-            url: None,
-            server_pid: None,
+            nodes: 1,
+            urls: Vec::new(),
+            server_pids: Vec::new(),
+            bus_pid: None,
             path: None,
             ca: None,
             label: None,
@@ -166,7 +173,7 @@ impl Options {
             rest = after;
         }
         match rest {
-            [] if options.start.is_some() != options.url.is_some() => Ok(options),
+            [] if options.start.is_some() == options.urls.is_empty() => Ok(options),
             [] => Err("either --start or --url; see --help".into()),
             [name, ..] => Err(format!("{name}: no value; see --help").into()),
         }
@@ -197,10 +204,13 @@ impl Options {
                 value.clone_into(&mut self.names.1);
             }
             "--start" => self.start = Some(value.into()),
-            "--url" => self.url = Some(value.to_owned()),
+            "--nodes" => self.nodes = count()?,
+            "--url" => self.urls = value.split(',').map(str::to_owned).collect(),
             "--server-pid" => {
-                self.server_pid = Some(value.parse().map_err(|error| wrong(&error))?);
+                let pids = value.split(',').map(str::parse).collect::<Result<_, _>>();
+                self.server_pids = pids.map_err(|error| wrong(&error))?;
             }
+            "--bus-pid" => self.bus_pid = Some(value.parse().map_err(|error| wrong(&error))?),
             "--path" => self.path = Some(value.to_owned()),
             "--ca" => self.ca = Some(value.into()),
             "--label" => self.label = Some(value.to_owned()),
@@ -241,6 +251,6 @@ impl Options {
         let program = self.start.as_ref().and_then(|path| path.file_name());
         let program = program.map(|name| name.to_string_lossy().into_owned());
         let given = self.label.clone();
-        given.or(program).or(self.url.clone()).unwrap_or_default()
+        given.or(program).unwrap_or_else(|| self.urls.join(","))
     }
 }

@@ -41,6 +41,35 @@ impl Usage {
     }
 }
 
+/// All nodes of a server together; none, if their processes are not known.
+#[derive(Debug)]
+pub(crate) struct Processes(Vec<Process>);
+
+impl Processes {
+    pub(crate) fn new(pids: impl IntoIterator<Item = u32>) -> Option<Self> {
+        let processes: Vec<_> = pids.into_iter().map(Process::new).collect();
+        (!processes.is_empty()).then_some(Self(processes))
+    }
+
+    pub(crate) fn usage(&self) -> Result<Vec<Usage>, Failure> {
+        let usages = self.0.iter().copied().map(Process::usage);
+        usages.collect()
+    }
+
+    pub(crate) fn used_since(&self, earlier: &[Usage]) -> Result<Duration, Failure> {
+        let now = self.usage()?;
+        Ok(now
+            .iter()
+            .zip(earlier)
+            .map(|(now, then)| now.since(then))
+            .sum())
+    }
+
+    pub(crate) fn resident_kb(&self) -> Result<u64, Failure> {
+        self.0.iter().copied().map(Process::resident_kb).sum()
+    }
+}
+
 impl Process {
     pub(crate) fn new(pid: u32) -> Self {
         Self { pid }

@@ -14,7 +14,7 @@ use crate::server::Server;
 pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Failure> {
     let clients = 2 * options.pairs;
     let crowd = Crowd::connect(options, server, clients, 2).await?;
-    crowd.join();
+    crowd.join(server).await?;
     crowd.introduce().await?;
     crowd.follow(|crowd, client, mark| crowd.say(client, Kind::Candidate, Some(mark.from)));
     for pair in 0..options.pairs {

@@ -9,35 +9,39 @@ use crate::Failure;
 use crate::crowd::Crowd;
 use crate::ledger::Faults;
 use crate::options::{Options, Workload};
-use crate::process::{Process, Usage};
+use crate::process::{Process, Processes, Usage};
 use crate::server::Server;
 
 /// The beginning of what is measured.
-pub(crate) struct Watch {
+pub(crate) struct Watch<'a> {
+    processes: Option<&'a Processes>,
     began: Instant,
-    server: Option<(Process, Usage)>,
+    server: Vec<Usage>,
+    bus: Option<(&'a Processes, Vec<Usage>)>,
     own: Usage,
     delivered: u64,
 }
 
-impl Watch {
-    pub(crate) fn start(server: &Server, crowd: Option<&Crowd>) -> Result<Self, Failure> {
-        let process = server.process;
-        let usage = process.map(Process::usage).transpose()?;
+impl<'a> Watch<'a> {
+    pub(crate) fn start(server: &'a Server, crowd: Option<&Crowd>) -> Result<Self, Failure> {
+        let processes = server.processes.as_ref();
+        let usage = processes.map(Processes::usage).transpose()?;
+        let bus = server.bus.as_ref();
+        let bus = bus.map(|bus| bus.usage().map(|usage| (bus, usage)));
         Ok(Self {
+            processes,
+            bus: bus.transpose()?,
             delivered: crowd.map_or(0, |crowd| crowd.ledger.borrow().delivered),
             own: Process::own().usage()?,
-            server: process.zip(usage),
+            server: usage.unwrap_or_default(),
             began: Instant::now(),
         })
     }
 
     /// The server's CPU time since then.
     pub(crate) fn server_cpu(&self) -> Result<Option<Duration>, Failure> {
-        let Some((process, then)) = &self.server else {
-            return Ok(None);
-        };
-        Ok(Some(process.usage()?.since(then)))
+        let used = self.processes.map(|all| all.used_since(&self.server));
+        used.transpose()
     }
 
     /// Ends it: `end` is when the last of it was done.
@@ -54,6 +58,10 @@ impl Watch {
         if let Some(cpu) = cpu {
             report.set("server_cpu_s", round(cpu.as_secs_f64()));
             report.set("cpu_us_per_delivery", micros(cpu, delivered));
+        }
+        if let Some((bus, then)) = &self.bus {
+            let cpu = bus.used_since(then)?;
+            report.set("bus_cpu_us_per_delivery", micros(cpu, delivered));
         }
         report.set("own_cpu_s", round(own.as_secs_f64()));
         report.set("p50_us", ledger.latency_us(0.5));

@@ -1,4 +1,5 @@
-//! The server that is measured: one that runs, or one that is started and ended with the run.
+//! The server that is measured: one that runs, or one that is started and ended with the run; and
+//! of either, one node or several.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,38 +9,59 @@ use std::rc::Rc;
 
 use crate::Failure;
 use crate::options::{Options, Wire};
-use crate::process::Process;
+use crate::process::Processes;
 use crate::target::Target;
 
 pub(crate) struct Server {
-    pub(crate) target: Rc<Target>,
+    /// Its nodes.
+    targets: Vec<Rc<Target>>,
     /// Where signaling is mounted.
     path: Option<String>,
-    /// Known if it was started here or named.
-    pub(crate) process: Option<Process>,
-    /// Ends with this.
-    _program: Option<Program>,
+    /// Known if they were started here or named.
+    pub(crate) processes: Option<Processes>,
+    /// What carries the words of the nodes, if that is named.
+    pub(crate) bus: Option<Processes>,
+    /// End with this.
+    _programs: Vec<Program>,
 }
 
 impl Server {
     pub(crate) async fn reach(options: &Options) -> Result<Self, Failure> {
-        let program = options.start.as_deref().map(Program::start).transpose()?;
-        let (url, certificate) = match (&program, &options.url) {
-            (Some(program), _) => (program.url.clone(), Some(program.certificate())),
-            (None, Some(url)) => (url.clone(), None),
-            (None, None) => return Err("no server".into()),
-        };
-        let ca = options.ca.as_deref().or(certificate.as_deref());
-        let own = program.as_ref().map(|program| program.child.id());
-        let process = own.or(options.server_pid).map(Process::new);
+        let mut programs = Vec::new();
+        if let Some(path) = &options.start {
+            for number in 0..options.nodes {
+                programs.push(Program::start(path, number)?);
+            }
+        }
+        let own = programs.iter().map(|program| program.child.id());
+        let processes = Processes::new(own.chain(options.server_pids.iter().copied()));
         // To learn of a wrong number now, and not at the end.
-        process.map(Process::usage).transpose()?;
+        processes.as_ref().map(Processes::usage).transpose()?;
+        let mut targets = Vec::new();
+        for program in &programs {
+            let certificate = program.certificate();
+            let ca = options.ca.as_deref().unwrap_or(&certificate);
+            targets.push(Target::new(&program.url, Some(ca)).await?.into());
+        }
+        for url in &options.urls {
+            targets.push(Target::new(url, options.ca.as_deref()).await?.into());
+        }
         Ok(Self {
-            target: Target::new(&url, ca).await?.into(),
+            targets,
             path: options.path.clone(),
-            process,
-            _program: program,
+            processes,
+            bus: Processes::new(options.bus_pid),
+            _programs: programs,
         })
+    }
+
+    /// The node that a client is to go to.
+    pub(crate) fn target(&self, client: usize) -> &Rc<Target> {
+        &self.targets[client % self.targets.len()]
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.targets.len() > 1
     }
 
     /// Where signaling is mounted for that wire.
@@ -61,8 +83,9 @@ struct Program {
 
 impl Program {
     /// Returns once it listens, which it says by a line that ends in its URL.
-    fn start(path: &Path) -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("load-{}", std::process::id()));
+    fn start(path: &Path, number: usize) -> Result<Self, Failure> {
+        let name = format!("load-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder)?;
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let own = rcgen::generate_simple_self_signed(names)?;

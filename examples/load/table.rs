@@ -8,8 +8,12 @@ use serde_json::Value;
 use crate::Failure;
 
 /// Each figure that makes a table, and its title.
-const FIGURES: [(&str, &str); 5] = [
+const FIGURES: [(&str, &str); 6] = [
     ("cpu_us_per_delivery", "Server CPU, µs for each delivery"),
+    (
+        "bus_cpu_us_per_delivery",
+        "CPU of the bus, µs for each delivery",
+    ),
     ("per_second", "Deliveries a second"),
     ("p99_us", "Latency, p99, µs"),
     (

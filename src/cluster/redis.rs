@@ -1,15 +1,20 @@
 //! Redis as the bus.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
-    PushInfo, PushKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
+    ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::link::{Broken, Bus, Connection, Gate, Line, Link, choose_cryptography};
 use super::{BoxFuture, ClusterAdapter, ClusterError, Inbound, Subjects, Target};
@@ -38,6 +43,12 @@ use crate::sync::lock;
 /// One connection, of protocol RESP3, subscribed to a channel for all nodes, one for this node, and
 /// one for each room that has a member here: see [`Subjects`]. Redis sends a node also what it has
 /// published itself to a room, which costs its way back.
+///
+/// If the server is one of a Redis Cluster, of version 7 or later, the channels are sharded ones
+/// (`SSUBSCRIBE`, `SPUBLISH`), each at the server that its name belongs to, and there is a connection
+/// to each server. If one of these is lost, all are made anew, and rosters are compared, as after any
+/// loss. All nodes find the same, so all use the same kind of channel; an older Redis Cluster is used
+/// like one server, and repeats all that is published at each of its own.
 pub struct Redis {
     link: Link<RedisBus>,
 }
@@ -59,12 +70,14 @@ impl Redis {
         let info: ConnectionInfo = url.into_connection_info().map_err(refuse)?;
         let settings = info.redis_settings().clone();
         let info = info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
-        let client = match options.tls {
-            Some(certificates) => Client::build_with_tls(info, certificates),
-            None => Client::open(info),
+        let client = match &options.tls {
+            Some(certificates) => Client::build_with_tls(info.clone(), certificates.clone()),
+            None => Client::open(info.clone()),
         };
         let bus = RedisBus {
             client: client.map_err(refuse)?,
+            info,
+            tls: options.tls,
         };
         Ok(Self {
             link: Link::new(bus, options.subjects, options.queue_bytes),
@@ -157,6 +170,9 @@ impl fmt::Debug for RedisOptions {
 
 struct RedisBus {
     client: Client,
+    /// The same once more, for a client of all servers of a Redis Cluster.
+    info: ConnectionInfo,
+    tls: Option<TlsCertificates>,
 }
 
 impl Bus for RedisBus {
@@ -165,34 +181,81 @@ impl Bus for RedisBus {
     async fn connect(&self, gate: Gate) -> Result<Connection<RedisLine>, Broken> {
         choose_cryptography();
         let (sender, gone) = oneshot::channel();
-        let sender = Mutex::new(Some(sender));
-        let push = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
-            match push.kind {
-                PushKind::Message => {
-                    if let Some(Value::BulkString(parcel)) = push.data.into_iter().nth(1) {
-                        gate.deliver(parcel.into());
-                    }
-                }
-                PushKind::Disconnection => drop(lock(&sender).take()),
-                _ => {}
-            }
-            Ok(())
-        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CLUSTER_BUS_TIME))
             .set_response_timeout(Some(CLUSTER_BUS_TIME))
-            .set_push_sender(push);
+            .set_push_sender(pushes(gate.clone(), sender));
         let connection = self
             .client
             .get_multiplexed_async_connection_with_config(&config);
-        let connection = connection.await.map_err(|_| Broken)?;
-        let line = RedisLine { connection };
+        let mut connection = connection.await.map_err(|_| Broken)?;
+        if is_sharded(&mut connection).await {
+            return self.connect_to_all(gate).await;
+        }
+        let line = RedisLine::One(connection);
         Ok(Connection { line, gone })
     }
 }
 
-struct RedisLine {
-    connection: MultiplexedConnection,
+impl RedisBus {
+    /// Connects to each server of a Redis Cluster.
+    async fn connect_to_all(&self, gate: Gate) -> Result<Connection<RedisLine>, Broken> {
+        let (sender, gone) = oneshot::channel();
+        let mut builder = ClusterClient::builder([self.info.clone()])
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(CLUSTER_BUS_TIME)
+            .response_timeout(CLUSTER_BUS_TIME)
+            .overall_response_timeout(Some(CLUSTER_BUS_TIME))
+            // What is tried again may come twice. A channel that has moved ends the connection: the
+            // next one knows where it is.
+            .retries(0)
+            .push_sender(pushes(gate, sender));
+        if let Some(certificates) = &self.tls {
+            builder = builder.certs(certificates.clone());
+        }
+        let client = builder.build().map_err(|_| Broken)?;
+        let connection = client.get_async_connection().await.map_err(|_| Broken)?;
+        let line = RedisLine::Shards(connection);
+        Ok(Connection { line, gone })
+    }
+}
+
+/// Whether the server is one of several that have sharded channels.
+async fn is_sharded(connection: &mut MultiplexedConnection) -> bool {
+    let info = redis::cmd("INFO").arg("cluster").to_owned();
+    let info: Result<String, _> = info.query_async(connection).await;
+    if !info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
+        return false;
+    }
+    let known = redis::cmd("COMMAND").arg("INFO").arg("SPUBLISH").to_owned();
+    let known: Result<Vec<Value>, _> = known.query_async(connection).await;
+    known.is_ok_and(|known| known.first().is_some_and(|about| *about != Value::Nil))
+}
+
+/// What is done about what a server says unasked. `gone` ends with the connection.
+fn pushes(
+    gate: Gate,
+    gone: oneshot::Sender<()>,
+) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    let gone = Mutex::new(Some(gone));
+    move |push| {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                if let Some(Value::BulkString(parcel)) = push.data.into_iter().nth(1) {
+                    gate.deliver(parcel.into());
+                }
+            }
+            PushKind::Disconnection => drop(lock(&gone).take()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+enum RedisLine {
+    One(MultiplexedConnection),
+    /// To all servers of a Redis Cluster.
+    Shards(ClusterConnection),
 }
 
 impl Line for RedisLine {
@@ -202,26 +265,71 @@ impl Line for RedisLine {
     }
 
     async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
-        let confirmed = self.connection.subscribe(subjects).await;
-        confirmed.map_err(|_| Broken)
+        match self {
+            Self::One(connection) => connection.subscribe(subjects).await.map_err(|_| Broken),
+            Self::Shards(connection) => {
+                each(subjects, |subject| {
+                    let mut connection = connection.clone();
+                    async move { connection.ssubscribe(subject).await }
+                })
+                .await
+            }
+        }
     }
 
     async fn unsubscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
-        let confirmed = self.connection.unsubscribe(subjects).await;
-        confirmed.map_err(|_| Broken)
+        match self {
+            Self::One(connection) => connection.unsubscribe(subjects).await.map_err(|_| Broken),
+            Self::Shards(connection) => {
+                each(subjects, |subject| {
+                    let mut connection = connection.clone();
+                    async move { connection.sunsubscribe(subject).await }
+                })
+                .await
+            }
+        }
     }
 
     async fn publish(&mut self, parcels: Vec<(String, Bytes)>) -> Result<(), Broken> {
-        let mut pipe = redis::pipe();
-        for (subject, parcel) in &parcels {
-            pipe.cmd("PUBLISH").arg(subject).arg(&**parcel).ignore();
+        match self {
+            Self::One(connection) => {
+                let mut pipe = redis::pipe();
+                for (subject, parcel) in &parcels {
+                    pipe.cmd("PUBLISH").arg(subject).arg(&**parcel).ignore();
+                }
+                let answered = pipe.query_async::<()>(connection).await;
+                answered.map_err(|_| Broken)
+            }
+            // In the order of each subject: others are at other servers.
+            Self::Shards(connection) => {
+                let mut pipes = HashMap::<String, Pipeline>::new();
+                for (subject, parcel) in parcels {
+                    let pipe = pipes.entry(subject.clone()).or_default();
+                    pipe.cmd("SPUBLISH").arg(subject).arg(&*parcel).ignore();
+                }
+                each(pipes.into_values(), |pipe| {
+                    let mut connection = connection.clone();
+                    async move { pipe.query_async::<()>(&mut connection).await }
+                })
+                .await
+            }
         }
-        let answered = pipe.query_async::<()>(&mut self.connection).await;
-        answered.map_err(|_| Broken)
     }
 
     /// Nothing waits: what was published was answered.
     async fn flush(&mut self) -> Result<(), Broken> {
         Ok(())
     }
+}
+
+/// Does all of it at once: what is at one server need not wait for another.
+async fn each<T, F>(items: impl IntoIterator<Item = T>, act: impl Fn(T) -> F) -> Result<(), Broken>
+where
+    F: Future<Output = RedisResult<()>> + Send + 'static,
+{
+    let mut acts: JoinSet<_> = items.into_iter().map(act).collect();
+    while let Some(done) = acts.join_next().await {
+        done.map_err(|_| Broken)?.map_err(|_| Broken)?;
+    }
+    Ok(())
 }

@@ -7,6 +7,8 @@
 mod outages;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod server;
+#[cfg(feature = "redis")]
+mod shards;
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -257,7 +259,7 @@ async fn the_memory_bus() {
 /// The same and more for a bus with a server of its own.
 #[cfg(any(feature = "nats", feature = "redis"))]
 macro_rules! with_server {
-    ($bus:ident $server:expr, $feature:literal) => {
+    ($bus:ident $server:expr, $feature:literal $(, $more:ident)*) => {
         #[cfg(feature = $feature)]
         mod $bus {
             use super::server::Server;
@@ -271,7 +273,7 @@ macro_rules! with_server {
                 a_node_starts_before_its_bus a_bus_that_is_killed_comes_back
                 a_bus_that_does_not_answer_is_lost too_much_is_refused_and_nothing_else_is_lost
                 applications_with_different_prefixes_do_not_hear_each_other
-                leaving_takes_no_longer_than_it_may tls_and_a_password_let_in_who_has_them
+                leaving_takes_no_longer_than_it_may $($more)*
             }
         }
     };
@@ -294,6 +296,8 @@ macro_rules! with_server {
 }
 
 #[cfg(any(feature = "nats", feature = "redis"))]
-with_server!(nats Server::nats(), "nats");
+with_server!(nats Server::nats(), "nats", tls_and_a_password_let_in_who_has_them);
 #[cfg(any(feature = "nats", feature = "redis"))]
-with_server!(redis Server::redis(), "redis");
+with_server!(redis Server::redis(), "redis", tls_and_a_password_let_in_who_has_them);
+#[cfg(any(feature = "nats", feature = "redis"))]
+with_server!(redis_cluster Server::redis_cluster(), "redis");

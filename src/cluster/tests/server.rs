@@ -14,7 +14,8 @@ use crate::sync::lock;
 pub(super) struct Server {
     kind: Kind,
     port: u16,
-    child: Mutex<Option<Child>>,
+    /// One, or those of a Redis Cluster.
+    children: Mutex<Vec<Child>>,
     /// Where its certificate and its key are, if it speaks TLS and asks for a password.
     guarded: Option<PathBuf>,
 }
@@ -25,6 +26,8 @@ enum Kind {
     Nats,
     #[cfg(feature = "redis")]
     Redis,
+    #[cfg(feature = "redis")]
+    RedisCluster,
 }
 
 impl Server {
@@ -38,12 +41,18 @@ impl Server {
         Self::of(Kind::Redis)
     }
 
+    /// Three servers, each with a third of the channels.
+    #[cfg(feature = "redis")]
+    pub(super) fn redis_cluster() -> Self {
+        Self::of(Kind::RedisCluster)
+    }
+
     /// Not started yet, but the port is chosen.
     fn of(kind: Kind) -> Self {
         Self {
             kind,
             port: free_port(),
-            child: Mutex::default(),
+            children: Mutex::default(),
             guarded: None,
         }
     }
@@ -64,6 +73,10 @@ impl Server {
     }
 
     pub(super) async fn start(&self) {
+        #[cfg(feature = "redis")]
+        if matches!(self.kind, Kind::RedisCluster) {
+            return self.start_cluster().await;
+        }
         let port = self.port.to_string();
         let (program, arguments, guard) = match self.kind {
             #[cfg(feature = "nats")]
@@ -73,7 +86,7 @@ impl Server {
                 "--tls --tlscert {cert} --tlskey {key} --user ann --pass secret",
             ),
             #[cfg(feature = "redis")]
-            Kind::Redis => (
+            Kind::Redis | Kind::RedisCluster => (
                 "redis-server",
                 vec!["--bind", "127.0.0.1", "--save", "", "--port", &port],
                 "--port 0 --tls-port {port} --tls-cert-file {cert} --tls-key-file {key} \
@@ -97,17 +110,13 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{program} does not start: {error}; see tests/run"));
-        *lock(&self.child) = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "{program} should listen");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        lock(&self.children).push(child);
+        listens(self.port).await;
     }
 
     /// As `kill -9` does it.
     pub(super) fn kill(&self) {
-        if let Some(mut child) = lock(&self.child).take() {
+        for mut child in lock(&self.children).drain(..) {
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -115,9 +124,11 @@ impl Server {
 
     /// It hears everything and answers nothing, until `SIGCONT`.
     pub(super) fn signal(&self, name: &str) {
-        let id = lock(&self.child).as_ref().unwrap().id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(status.unwrap().success());
+        for child in &*lock(&self.children) {
+            let id = child.id().to_string();
+            let status = Command::new("kill").args(["-s", name, &id]).status();
+            assert!(status.unwrap().success());
+        }
     }
 
     pub(super) fn place(&self) -> Box<dyn ClusterAdapter> {
@@ -135,13 +146,81 @@ impl Server {
                 Box::new(crate::Nats::connect(&url, options).unwrap())
             }
             #[cfg(feature = "redis")]
-            Kind::Redis => {
+            Kind::Redis | Kind::RedisCluster => {
                 let options = crate::RedisOptions::default();
                 let options = options.subjects(subjects).queue_bytes(queue_bytes);
                 let url = format!("redis://127.0.0.1:{}", self.port);
                 Box::new(crate::Redis::connect(&url, options).unwrap())
             }
         }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Server {
+    /// Each of the three has the next port, and that and 10,000 for the others. Begun once, they find
+    /// each other again by what is in their folder.
+    async fn start_cluster(&self) {
+        let folder = self.folder();
+        let is_new = !folder.exists();
+        std::fs::create_dir_all(&folder).unwrap();
+        let ports: Vec<_> = (self.port..self.port + 3).collect();
+        for port in &ports {
+            let child = Command::new("redis-server")
+                .args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--port",
+                    &port.to_string(),
+                ])
+                .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
+                .args(["--cluster-config-file", &format!("{port}.conf")])
+                .current_dir(&folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("redis-server starts; see tests/run");
+            lock(&self.children).push(child);
+        }
+        for port in &ports {
+            listens(*port).await;
+        }
+        let places: Vec<_> = ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        if is_new {
+            let created = Command::new("redis-cli")
+                .args(["--cluster", "create", "--cluster-yes"])
+                .args(&places)
+                .stdout(Stdio::null())
+                .status();
+            assert!(created.unwrap().success());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for port in &ports {
+            while !Self::says_ok(*port) {
+                assert!(Instant::now() < deadline, "they should find each other");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        let name = format!("redis-cluster-{}-{}", std::process::id(), self.port);
+        std::env::temp_dir().join(name)
+    }
+
+    fn says_ok(port: u16) -> bool {
+        says(port, &["cluster", "info"]).contains("cluster_state:ok")
+    }
+
+    /// How many channels of that kind are subscribed to at each of the three.
+    pub(super) fn channels(&self, kind: &str) -> [usize; 3] {
+        let said = [0, 1, 2].map(|at| says(self.port + at, &["pubsub", kind]));
+        said.map(|said| said.split_whitespace().count())
     }
 }
 
@@ -159,7 +238,7 @@ impl Server {
                 Box::new(crate::Nats::connect(&url, options).unwrap())
             }
             #[cfg(feature = "redis")]
-            Kind::Redis => {
+            Kind::Redis | Kind::RedisCluster => {
                 let certificates = ::redis::TlsCertificates {
                     client_tls: None,
                     root_cert: Some(std::fs::read(certificate).unwrap()),
@@ -175,20 +254,46 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        if let Some(folder) = &self.guarded {
+        #[cfg(feature = "redis")]
+        let own = matches!(self.kind, Kind::RedisCluster).then(|| self.folder());
+        #[cfg(not(feature = "redis"))]
+        let own = None;
+        for folder in self.guarded.iter().chain(&own) {
             // What is left in the folder for temporary files harms nobody.
             let _ = std::fs::remove_dir_all(folder);
         }
     }
 }
 
-/// A port that the system gives to nobody who asks for any, and that no other test here has.
+/// What a server of Redis answers.
+#[cfg(feature = "redis")]
+fn says(port: u16, words: &[&str]) -> String {
+    let said = Command::new("redis-cli")
+        .args(["-p", &port.to_string()])
+        .args(words)
+        .output();
+    String::from_utf8_lossy(&said.unwrap().stdout).into_owned()
+}
+
+/// Far longer than any server takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn listens(port: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "there should be a server");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The first of three ports that the system gives to nobody who asks for any, nor those 10,000 above
+/// them, and that no other test here has.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 10_000).unwrap() + 20_000;
+    let first = u16::try_from(std::process::id() % 9_000).unwrap() + 12_000;
     loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = first + NEXT.fetch_add(3, Ordering::Relaxed);
+        if (port..port + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return port;
         }
     }
