@@ -6,11 +6,15 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::Failure;
 use crate::options::{Options, Wire};
 use crate::process::Processes;
 use crate::target::Target;
+
+/// How long nodes that have just been started may take to find each other.
+const GATHERING: Duration = Duration::from_secs(2);
 
 pub(crate) struct Server {
     /// Its nodes.
@@ -35,6 +39,9 @@ impl Server {
         }
         let own = programs.iter().map(|program| program.child.id());
         let processes = Processes::new(own.chain(options.server_pids.iter().copied()));
+        if programs.len() > 1 {
+            tokio::time::sleep(GATHERING).await;
+        }
         // To learn of a wrong number now, and not at the end.
         processes.as_ref().map(Processes::usage).transpose()?;
         let mut targets = Vec::new();
@@ -60,8 +67,8 @@ impl Server {
         &self.targets[client % self.targets.len()]
     }
 
-    pub(crate) fn is_cluster(&self) -> bool {
-        self.targets.len() > 1
+    pub(crate) fn nodes(&self) -> usize {
+        self.targets.len()
     }
 
     /// Where signaling is mounted for that wire.

@@ -445,3 +445,6 @@ pub(super) fn choose_cryptography() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What a bus is asked for, and how much at a time. What real ones make of it is tested beside them.
+
+use std::future::poll_fn;
+
+use super::*;
+use crate::cluster::{Inbox, Item};
+
+/// A bus that takes down how many subjects each subscription was for. It is away until it is let in.
+#[derive(Clone, Default)]
+struct Observed {
+    asked: Arc<Mutex<Vec<usize>>>,
+    is_there: Arc<Notify>,
+}
+
+impl Bus for Observed {
+    type Line = Self;
+
+    async fn connect(&self, _: Gate) -> Result<Connection<Self>, Broken> {
+        self.is_there.notified().await;
+        // Never said to be gone.
+        let (sender, gone) = oneshot::channel();
+        std::mem::forget(sender);
+        let line = self.clone();
+        Ok(Connection { line, gone })
+    }
+}
+
+impl Line for Observed {
+    fn max_parcel(&self) -> usize {
+        usize::MAX
+    }
+
+    async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
+        lock(&self.asked).push(subjects.len());
+        Ok(())
+    }
+
+    async fn unsubscribe(&mut self, _: Vec<String>) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn publish(&mut self, _: Vec<(String, Bytes)>) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_comes_back_is_asked_for_few_rooms_at_a_time() {
+    const ROOMS: usize = 10 * CLUSTER_RETURN_ROOMS + 1;
+    let bus = Observed::default();
+    let link = Link::new(bus.clone(), Subjects::default(), usize::MAX);
+    let (inbox, inbound) = Inbox::new();
+    link.start(NodeId::random().unwrap(), inbound).unwrap();
+    for number in 0..ROOMS {
+        link.interest(&RoomId::new(&number.to_string()).unwrap(), true);
+    }
+    let began = Instant::now();
+    bus.is_there.notify_one();
+    let mut ready = 0;
+    while ready < ROOMS {
+        poll_fn(|cx| inbox.poll_filled(cx)).await;
+        ready += usize::from(matches!(inbox.pop(), Some(Item::Ready(_))));
+    }
+    let asked = lock(&bus.asked).clone();
+    assert_eq!(asked[0], 2, "what is to all, and to this node");
+    assert_eq!(asked[1..].iter().sum::<usize>(), ROOMS);
+    assert!(
+        asked[1..]
+            .iter()
+            .all(|count| *count <= CLUSTER_RETURN_ROOMS),
+        "{asked:?}"
+    );
+    // Half of each pause is certain.
+    assert!(
+        began.elapsed() >= CLUSTER_RETURN_PAUSE / 2 * 10,
+        "{:?}",
+        began.elapsed()
+    );
+    link.stop().await;
+}
