@@ -488,7 +488,9 @@ function show({ version, ready, peers, rooms, samples, refusals: refused, ending
   say(`${number.format(peers)} ${peers === 1 ? 'peer' : 'peers'} in ${number.format(rooms)} ${rooms === 1 ? 'room' : 'rooms'}, ${ready ? 'takes new clients' : 'takes no new clients'}. Version ${version}${paused ? ', paused' : ''}.`, !ready);
   $('#tab-rooms .count').textContent = number.format(rooms);
   $('#tab-peers .count').textContent = number.format(peers);
-  CHARTS.forEach((draw) => draw(samples ?? []));
+  // The last sample may be two seconds old.
+  const drawn = (samples ?? []).map((sample, at, all) => (at + 1 < all.length ? sample : { ...sample, peers, rooms }));
+  CHARTS.forEach((draw) => draw(drawn));
   refusals.show(refused ?? []);
   endings.show(ended ?? []);
 }
