@@ -19,16 +19,22 @@ pub(crate) type Drawn<K, V> = Shards<K, V, foldhash::fast::RandomState>;
 /// Keyed so that whoever chooses the keys cannot make them collide: clients choose room names.
 #[derive(Debug)]
 pub(crate) struct Shards<K, V, S = RandomState> {
-    shards: Box<[Mutex<Shard<K, V, S>>]>,
+    shards: Box<[Part<K, V, S>]>,
     hasher: S,
 }
+
+/// On a cache line of its own, lock and table together: two threads want each other's line only if
+/// they want the same part.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Part<K, V, S>(Mutex<Shard<K, V, S>>);
 
 impl<K: Hash + Eq, V, S: BuildHasher + Clone + Default> Shards<K, V, S> {
     pub(crate) fn new() -> Self {
         let hasher = S::default();
         Self {
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
+                .map(|_| Part(Mutex::new(HashMap::with_hasher(hasher.clone()))))
                 .collect(),
             hasher,
         }
@@ -43,19 +49,19 @@ impl<K: Hash + Eq, V, S: BuildHasher + Clone + Default> Shards<K, V, S> {
         // The remainder is below the number of shards, whatever the width of usize.
         #[allow(clippy::cast_possible_truncation)]
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
-        lock(&self.shards[index])
+        lock(&self.shards[index].0)
     }
 
     /// The entries of all parts, counted one part after the other.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|part| lock(&part.0).len()).sum()
     }
 
     /// What `pick` makes of each entry, collected one part after the other.
     pub(crate) fn collect<T>(&self, mut pick: impl FnMut(&K, &V) -> T) -> Vec<T> {
         let mut picked = Vec::new();
-        for shard in &self.shards {
-            picked.extend(lock(shard).iter().map(|(key, value)| pick(key, value)));
+        for part in &self.shards {
+            picked.extend(lock(&part.0).iter().map(|(key, value)| pick(key, value)));
         }
         picked
     }

@@ -54,7 +54,7 @@ impl<'a> Envelope<'a> {
             0 => Cow::Borrowed("42[\"message\","),
             n => Cow::Owned(format!("45{n}-[\"message\",")),
         };
-        let caller = caller.as_str();
+        let caller = caller.as_bytes();
         let event = self.relayed_len(caller);
         let start = header.len();
         let end = start + event;
@@ -72,10 +72,10 @@ impl<'a> Envelope<'a> {
             ));
         };
 
-        let mut text = String::with_capacity(end + 1);
-        text.push_str(&header);
-        self.pieces(caller, |piece| text.push_str(piece));
-        text.push(']');
+        let mut text = Vec::with_capacity(end + 1);
+        text.extend_from_slice(header.as_bytes());
+        self.pieces(caller, |piece| text.extend_from_slice(piece));
+        text.push(b']');
         let attachments = (!attachments.is_empty()).then(|| {
             Arc::new(Attachments {
                 parts: attachments,
@@ -86,7 +86,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The bytes of the relayed event.
-    fn relayed_len(&self, caller: &str) -> usize {
+    fn relayed_len(&self, caller: &[u8]) -> usize {
         let named = OPEN.len() + caller.len() + CLOSE.len();
         let mut spans = self.callers.iter().peekable();
         let added = if spans.peek().is_none() {
@@ -100,8 +100,8 @@ impl<'a> Envelope<'a> {
     }
 
     /// Gives out the relayed event, piece by piece.
-    fn pieces(&self, caller: &str, mut put: impl FnMut(&str)) {
-        let raw = self.raw();
+    fn pieces(&self, caller: &[u8], mut put: impl FnMut(&[u8])) {
+        let raw = self.raw().as_bytes();
         let caller = [OPEN, caller, CLOSE];
         let mut done = 0;
         for span in self.callers.iter() {
@@ -121,11 +121,11 @@ impl<'a> Envelope<'a> {
 }
 
 /// A caller as others see it.
-const OPEN: &str = "{\"id\":\"";
-const CLOSE: &str = "\"}";
+const OPEN: &[u8] = b"{\"id\":\"";
+const CLOSE: &[u8] = b"\"}";
 
 /// What stands before it where the event has none.
-const MEMBER: &str = ",\"caller\":";
+const MEMBER: &[u8] = b",\"caller\":";
 
 #[cfg(test)]
 mod tests {
