@@ -67,10 +67,11 @@ impl<K: Hash + Eq, V, S: BuildHasher + Clone + Default> Shards<K, V, S> {
     }
 }
 
-/// Gives memory back once a shard is mostly empty: after ten thousand peers have left, their
-/// tables should not stay.
+/// Gives memory back once a part is empty, or large and mostly so: after ten thousand peers have
+/// left, their tables should not stay.
 pub(crate) fn shrink<K: Hash + Eq, V, S: BuildHasher>(shard: &mut Shard<K, V, S>) {
-    if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
-        shard.shrink_to(shard.len() * 2);
+    let (len, capacity) = (shard.len(), shard.capacity());
+    if len == 0 || capacity > 16 && len * 4 < capacity {
+        shard.shrink_to(len * 2);
     }
 }

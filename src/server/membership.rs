@@ -277,6 +277,7 @@ impl PeerData {
                 sessions.remove(&client.sid);
                 shrink(&mut sessions);
             }
+            self.inner.sweeper.note_gone();
             client.leave_seat();
             self.inner.inspection.ended(usage);
             let peers = peers.into_iter();

@@ -1,7 +1,7 @@
 //! One coarse timer for all sessions.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,33 @@ use crate::id::SessionId;
 use crate::limits::Limits;
 use crate::sync::lock;
 
+/// So many may have gone before they are looked for on the wheel.
+const LITTER: usize = 64;
+
 /// Sessions in the order in which they want to be looked at.
 ///
 /// A session stands in one slot. Activity moves its deadline, not its place: when its slot comes
 /// and it is not due after all, it takes a later one. So a message costs no timer, and an idle
 /// session is looked at about once for each heartbeat.
+///
+/// One that has ended keeps its place too, but not for long: once as many have gone as half of
+/// those on the wheel, the wheel is cleared of them. So it takes memory by how many there are, and
+/// not by how many come and go.
 pub(super) struct Sweeper {
     tick: Duration,
     start: Instant,
     wheel: Mutex<Wheel>,
+    /// How many have gone since the wheel was cleared.
+    gone: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Wheel {
-    slots: BTreeMap<u64, Vec<SessionId>>,
+    slots: Slots,
     turning: bool,
 }
+
+type Slots = BTreeMap<u64, Vec<SessionId>>;
 
 /// The slot of a session, shared with its entry in the wheel. An entry whose slot is not this one
 /// is left over from before the session took an earlier one.
@@ -62,6 +73,7 @@ impl Sweeper {
             tick: (shortest / 10).clamp(Duration::from_millis(1), Duration::from_secs(1)),
             start: clock::now(),
             wheel: Mutex::default(),
+            gone: AtomicUsize::new(0),
         }
     }
 
@@ -97,7 +109,7 @@ impl Sweeper {
     }
 
     /// The sessions whose slots have come; `None` when the wheel is empty and stops.
-    pub(super) fn take_due(&self, now: Instant) -> Option<Vec<(u64, SessionId)>> {
+    fn take_due(&self, now: Instant) -> Option<Vec<(u64, SessionId)>> {
         let mut wheel = lock(&self.wheel);
         if wheel.slots.is_empty() {
             wheel.turning = false;
@@ -111,6 +123,34 @@ impl Sweeper {
                 .flat_map(|(slot, sids)| sids.into_iter().map(move |sid| (slot, sid)))
                 .collect(),
         )
+    }
+
+    /// A session has ended.
+    pub(super) fn note_gone(&self) {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All that is on the wheel, if many of those have gone.
+    fn take_littered(&self) -> Option<Slots> {
+        let gone = self.gone.load(Ordering::Relaxed);
+        if gone < LITTER {
+            return None;
+        }
+        let mut wheel = lock(&self.wheel);
+        let places: usize = wheel.slots.values().map(Vec::len).sum();
+        if gone < places / 2 {
+            return None;
+        }
+        self.gone.store(0, Ordering::Relaxed);
+        Some(std::mem::take(&mut wheel.slots))
+    }
+
+    /// Puts them back, beside those who have come meanwhile.
+    fn put_back(&self, slots: Slots) {
+        let mut wheel = lock(&self.wheel);
+        for (slot, sids) in slots.into_iter().filter(|(_, sids)| !sids.is_empty()) {
+            wheel.slots.entry(slot).or_default().extend(sids);
+        }
     }
 }
 
@@ -138,19 +178,43 @@ async fn turn(mut turning: Turning, tick: Duration) {
             break;
         };
         let server = PeerData { inner };
-        let now = clock::now();
-        let Some(due) = server.inner.sweeper.take_due(now) else {
+        if !server.turn_wheel(clock::now()) {
             turning.armed = false;
             break;
-        };
-        for (slot, sid) in due {
-            server.look_at(slot, &sid, now);
         }
     }
 }
 
 impl PeerData {
-    pub(super) fn look_at(&self, slot: u64, sid: &SessionId, now: Instant) {
+    /// Looks at all who are due. False once nobody is on the wheel, which then stops.
+    pub(super) fn turn_wheel(&self, now: Instant) -> bool {
+        let Some(due) = self.inner.sweeper.take_due(now) else {
+            return false;
+        };
+        for (slot, sid) in due {
+            self.look_at(slot, &sid, now);
+        }
+        self.clear_wheel();
+        true
+    }
+
+    /// Takes those off the wheel who have gone, or stand there twice.
+    fn clear_wheel(&self) {
+        let sweeper = &self.inner.sweeper;
+        let Some(mut slots) = sweeper.take_littered() else {
+            return;
+        };
+        for (slot, sids) in &mut slots {
+            sids.retain(|sid| {
+                let session = self.session(sid);
+                session.is_some_and(|peer| peer.slot.0.load(Ordering::Relaxed) == *slot)
+            });
+            sids.shrink_to_fit();
+        }
+        sweeper.put_back(slots);
+    }
+
+    fn look_at(&self, slot: u64, sid: &SessionId, now: Instant) {
         let Some(peer) = self.session(sid) else {
             return;
         };
@@ -246,9 +310,7 @@ mod tests {
 
         /// Turns the wheel by hand.
         fn turn_to(&self, at: Duration) {
-            for (slot, sid) in self.due(at).unwrap_or_default() {
-                self.look_at(slot, &sid, self.at(at));
-            }
+            self.turn_wheel(self.at(at));
         }
 
         fn is_turning(&self) -> bool {
@@ -466,6 +528,48 @@ mod tests {
         assert_eq!(server.entries(), 1);
         server.turn_to(46 * SECOND);
         assert_eq!(server.due(46 * SECOND), None);
+    }
+
+    #[test]
+    fn those_who_come_and_go_leave_nothing_on_the_wheel() {
+        let server = server();
+        let staying: Vec<_> = [(); 5].map(|()| server.silent()).into();
+        for round in 1..=20 {
+            for _ in 0..LITTER {
+                let peer = server.silent();
+                server.close(&peer, crate::ending::CloseReason::Kicked);
+            }
+            assert_eq!(server.entries(), staying.len() + LITTER);
+            server.turn_to(SECOND * round);
+            assert_eq!(server.entries(), staying.len());
+        }
+        server.turn_to(76 * SECOND);
+        assert_eq!(server.peer_count(), 0, "those who stayed were looked at");
+        assert!(!server.turn_wheel(server.at(77 * SECOND)));
+    }
+
+    #[test]
+    fn the_wheel_is_not_searched_for_a_few_who_have_gone() {
+        let server = server();
+        let staying: Vec<_> = (0..4 * LITTER).map(|_| server.silent()).collect();
+        // It stands in two places from here on, of which one counts.
+        server.wants(&staying[0], 3 * SECOND);
+        let go = |peers: usize| {
+            for _ in 0..peers {
+                let peer = server.silent();
+                server.close(&peer, crate::ending::CloseReason::Kicked);
+            }
+        };
+        for few in [LITTER - 1, 2 * LITTER] {
+            go(few);
+            let before = server.entries();
+            server.turn_to(SECOND);
+            assert_eq!(server.entries(), before);
+        }
+        go(2 * LITTER);
+        server.turn_to(SECOND);
+        assert_eq!(server.entries(), staying.len());
+        assert_eq!(server.due(4 * SECOND), Some(vec![(4, staying[0].sid)]));
     }
 
     #[test]

@@ -124,15 +124,7 @@ impl<'a> World<'a> {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         clock::set(self.now);
-        for (slot, sid) in self
-            .server
-            .inner
-            .sweeper
-            .take_due(self.now)
-            .unwrap_or_default()
-        {
-            self.server.look_at(slot, &sid, self.now);
-        }
+        self.server.turn_wheel(self.now);
     }
 
     /// Keeps in mind whom there is, and lets those go who are done.
@@ -241,10 +233,7 @@ impl<'a> World<'a> {
         let inner = &self.server.inner;
         assert_eq!((self.server.peer_count(), self.server.room_count()), (0, 0));
         assert_eq!(inner.sessions.len(), 0, "no session is left");
-        assert!(
-            inner.sweeper.take_due(self.now).is_none(),
-            "nobody is waited for"
-        );
+        assert!(!self.server.turn_wheel(self.now), "nobody is waited for");
         assert!(self.record.is_over(), "every departure is told");
         #[cfg(feature = "metrics")]
         {

@@ -139,10 +139,7 @@ impl World<'_> {
         self.now += time;
         clock::set(self.now);
         for node in &self.nodes {
-            let due = node.inner.sweeper.take_due(self.now);
-            for (slot, sid) in due.unwrap_or_default() {
-                node.look_at(slot, &sid, self.now);
-            }
+            node.turn_wheel(self.now);
         }
     }
 
