@@ -239,3 +239,26 @@ where
     let mut ignored = vec![0; 4 << 10];
     while let Ok(1..) = stream.read(&mut ignored).await {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a silent peer holds of the adapter, in one task. It has no room of its own for reading,
+    /// for writing or for the goodbye: those are the thread's, or boxed when their time comes.
+    #[test]
+    fn the_task_of_a_websocket_is_its_parts() {
+        let parts = [
+            ("reading half of the socket", size_of::<OwnedReadHalf>()),
+            ("connection", size_of::<Connection>()),
+            ("count of open sockets", size_of::<OpenSocket>()),
+        ];
+        let task = size_of::<TcpPump>();
+        println!("task of a websocket on plain TCP: {task} bytes");
+        for (part, size) in parts {
+            println!("  {part}: {size}");
+        }
+        let sum: usize = parts.iter().map(|(_, size)| size).sum();
+        assert!(task <= sum + size_of::<usize>(), "{task} and not {sum}");
+    }
+}

@@ -255,3 +255,18 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a silent peer holds of the server, besides its places in tables.
+    #[test]
+    fn a_client_is_mostly_its_session() {
+        let (client, session) = (size_of::<Client>(), size_of::<Session>());
+        println!("client: {client} bytes, of which its session: {session}");
+        println!("  what its peer holds in turn: {}", size_of::<TurnLock<()>>());
+        println!("  where it is written to: {}", size_of::<Outlet>());
+        assert!(client < 2 * session);
+    }
+}
