@@ -356,7 +356,8 @@ proptest! {
     }
 
     #[test]
-    fn units_are_counted_as_javascript_does(text in message()) {
+    fn units_are_counted_as_javascript_does(text in message(), times in 1..40_usize) {
+        let text = text.repeat(times);
         prop_assert_eq!(utf16_units(text.as_bytes()), text.encode_utf16().count());
     }
 
