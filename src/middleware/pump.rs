@@ -247,7 +247,7 @@ mod tests {
     /// What a silent peer holds of the adapter, in one task. It has no room of its own for reading,
     /// for writing or for the goodbye: those are the thread's, or boxed when their time comes.
     #[test]
-    fn the_task_of_a_websocket_is_its_parts() {
+    fn what_is_it_made_of() {
         let parts = [
             ("reading half of the socket", size_of::<OwnedReadHalf>()),
             ("connection", size_of::<Connection>()),

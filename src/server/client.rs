@@ -262,7 +262,7 @@ mod tests {
 
     /// What a silent peer holds of the server, besides its places in tables.
     #[test]
-    fn a_client_is_mostly_its_session() {
+    fn what_is_it_made_of() {
         let (client, session) = (size_of::<Client>(), size_of::<Session>());
         println!("client: {client} bytes, of which its session: {session}");
         println!("  what its peer holds in turn: {}", size_of::<TurnLock<()>>());
