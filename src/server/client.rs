@@ -265,7 +265,10 @@ mod tests {
     fn what_is_it_made_of() {
         let (client, session) = (size_of::<Client>(), size_of::<Session>());
         println!("client: {client} bytes, of which its session: {session}");
-        println!("  what its peer holds in turn: {}", size_of::<TurnLock<()>>());
+        println!(
+            "  what its peer holds in turn: {}",
+            size_of::<TurnLock<()>>()
+        );
         println!("  where it is written to: {}", size_of::<Outlet>());
         assert!(client < 2 * session);
     }
