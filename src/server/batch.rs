@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::client::Client;
 
@@ -12,6 +13,8 @@ const DIRECT: usize = 12;
 thread_local! {
     static OPEN: Cell<usize> = const { Cell::new(0) };
     static DIRTY: RefCell<Vec<Arc<Client>>> = const { RefCell::new(Vec::new()) };
+    /// Those of the receivers after the first [`DIRECT`].
+    static WAKERS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While a batch is open on this thread, receivers are noted; once it is dropped, they are written
@@ -35,12 +38,23 @@ impl Drop for Batch {
     }
 }
 
+/// Whether the open batch has so many receivers that all of them will be woken. The next then need
+/// not be [noted](note) but [woken](wake).
+pub(super) fn is_wide() -> bool {
+    OPEN.get() > 0 && DIRTY.with_borrow(Vec::len) > DIRECT
+}
+
 /// Sees to it that `peer` is served: with the open batch, or at once.
 pub(super) fn note(peer: &Arc<Client>) {
     DIRTY.with_borrow_mut(|dirty| dirty.push(Arc::clone(peer)));
     if OPEN.get() == 0 {
         flush();
     }
+}
+
+/// Wakes a receiver at the end of the open batch.
+pub(super) fn wake(waker: Waker) {
+    WAKERS.with_borrow_mut(|wakers| wakers.push(waker));
 }
 
 fn flush() {
@@ -52,5 +66,8 @@ fn flush() {
         } else {
             peer.wake();
         }
+    }
+    while let Some(waker) = WAKERS.with_borrow_mut(Vec::pop) {
+        waker.wake();
     }
 }

@@ -229,16 +229,16 @@ impl Client {
             }
             return latest.put(enqueue);
         }
-        let outcome = enqueue(&mut session);
-        drop(session);
-        match outcome {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                batch::note(self);
-                Ok(())
-            }
-            Err(Full) => Err(Undelivered::Full),
+        let promised = enqueue(&mut session).map_err(|Full| Undelivered::Full)?;
+        if promised && batch::is_wide() {
+            let carrier = session.take_carrier();
+            drop(session);
+            carrier.into_iter().for_each(batch::wake);
+        } else if promised {
+            drop(session);
+            batch::note(self);
         }
+        Ok(())
     }
 }
 
