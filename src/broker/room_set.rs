@@ -5,33 +5,39 @@ use std::collections::HashSet;
 use crate::id::RoomId;
 
 /// Up to so many names are compared one by one: that is faster than to hash the one that is looked
-/// for, and takes no table for the one room in which most peers are.
+/// for.
 const FEW: usize = 8;
 
+/// Most peers are in one room: its name is looked for with every message, and is at hand without
+/// another look at memory.
 #[derive(Debug, Default)]
 pub(super) struct RoomSet {
+    first: Option<RoomId>,
+    /// Those for which there was no place but here.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
     few: Vec<RoomId>,
-    /// Those for which there was no place among the few.
-    #[allow(clippy::box_collection)]
-    // empty for most peers, and six times as large without the box
-    more: Option<Box<HashSet<RoomId>>>,
+    many: HashSet<RoomId>,
 }
 
 impl RoomSet {
     pub(super) fn contains(&self, room: &str) -> bool {
-        self.few.iter().any(|one| one.as_str() == room)
+        self.first.as_ref().is_some_and(|one| one.as_str() == room)
             || self.more.as_ref().is_some_and(|more| more.contains(room))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.few.len() + self.more.as_ref().map_or(0, |more| more.len())
+        let more = self.more.as_ref();
+        usize::from(self.first.is_some()) + more.map_or(0, |more| more.few.len() + more.many.len())
     }
 
     /// Adds a room that is not among them.
     pub(super) fn insert(&mut self, room: RoomId) {
-        if self.few.len() < FEW {
-            self.few.reserve_exact(1);
-            self.few.push(room);
+        if self.first.is_none() {
+            self.first = Some(room);
         } else {
             self.more.get_or_insert_default().insert(room);
         }
@@ -39,8 +45,8 @@ impl RoomSet {
 
     /// Takes a room out, if it is among them.
     pub(super) fn take(&mut self, room: &str) -> Option<RoomId> {
-        if let Some(at) = self.few.iter().position(|one| one.as_str() == room) {
-            return Some(self.few.swap_remove(at));
+        if let Some(first) = self.first.take_if(|one| one.as_str() == room) {
+            return Some(first);
         }
         let more = self.more.as_mut()?;
         let taken = more.take(room);
@@ -52,15 +58,41 @@ impl RoomSet {
 
     /// In no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &RoomId> {
-        self.few
-            .iter()
-            .chain(self.more.iter().flat_map(|more| more.iter()))
+        let more = self.more.iter();
+        let more = more.flat_map(|more| more.few.iter().chain(&more.many));
+        self.first.iter().chain(more)
     }
 
     /// In no order.
     pub(super) fn into_iter(self) -> impl Iterator<Item = RoomId> {
-        let more = self.more.map(|more| *more).unwrap_or_default();
-        self.few.into_iter().chain(more)
+        let More { few, many } = self.more.map(|more| *more).unwrap_or_default();
+        self.first.into_iter().chain(few).chain(many)
+    }
+}
+
+impl More {
+    fn contains(&self, room: &str) -> bool {
+        self.few.iter().any(|one| one.as_str() == room)
+            || !self.many.is_empty() && self.many.contains(room)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
+    fn insert(&mut self, room: RoomId) {
+        if self.few.len() < FEW {
+            self.few.push(room);
+        } else {
+            self.many.insert(room);
+        }
+    }
+
+    fn take(&mut self, room: &str) -> Option<RoomId> {
+        if let Some(at) = self.few.iter().position(|one| one.as_str() == room) {
+            return Some(self.few.swap_remove(at));
+        }
+        self.many.take(room)
     }
 }
 

@@ -6,14 +6,13 @@ use std::task::Waker;
 use std::time::Instant;
 use std::{fmt, mem};
 
-use tokio::sync::Mutex as TurnLock;
-
 use super::Handshake;
 use super::batch;
 use super::intake::Seat;
 use super::outlet::Outlet;
 use super::recovery::Lineage;
 use super::sweeper::Slot;
+use super::turn::Turns;
 use crate::broker::{Mailbox, Undelivered};
 use crate::clock;
 use crate::ending::CloseReason;
@@ -75,7 +74,7 @@ pub(crate) struct Client {
     outlet: OnceLock<Arc<Outlet>>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
-    pub(super) turn: Arc<TurnLock<()>>,
+    pub(super) turns: Turns,
 }
 
 impl Client {
@@ -99,7 +98,7 @@ impl Client {
             membership: Mutex::default(),
             lineage: OnceLock::new(),
             outlet: OnceLock::new(),
-            turn: Arc::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -265,10 +264,7 @@ mod tests {
     fn what_is_it_made_of() {
         let (client, session) = (size_of::<Client>(), size_of::<Session>());
         println!("client: {client} bytes, of which its session: {session}");
-        println!(
-            "  what its peer holds in turn: {}",
-            size_of::<TurnLock<()>>()
-        );
+        println!("  whose turn it is: {}", size_of::<Turns>());
         println!("  where it is written to: {}", size_of::<Outlet>());
         assert!(client < 2 * session);
     }

@@ -8,7 +8,6 @@ use std::{fmt, mem};
 
 use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::Sleep;
 
 use super::PeerData;
@@ -16,6 +15,7 @@ use super::batch::Batch;
 use super::client::{Arrival, Client};
 use super::dispatch::Waits;
 use super::outlet::{Flushed, Outlet};
+use super::turn::Turn;
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
@@ -56,8 +56,6 @@ enum Waiting {
     Hook(Waits, Turn),
 }
 
-type Turn = OwnedMutexGuard<()>;
-
 impl Connection {
     pub(super) fn new(server: PeerData, peer: Arc<Client>, link: Link) -> Self {
         Self {
@@ -92,11 +90,11 @@ impl Connection {
     /// Takes what the client sent. The bytes are unmasked in place.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], now: Instant) {
         self.server.inner.metrics.received(bytes.len());
-        if let Ok(turn) = Arc::clone(&self.peer.turn).try_lock_owned() {
+        if let Some(turn) = Turn::try_take(&self.peer) {
             return self.act_in(turn, bytes, now);
         }
         self.stash = bytes.to_vec();
-        let turn = Arc::clone(&self.peer.turn).lock_owned();
+        let turn = Turn::take(Arc::clone(&self.peer));
         self.waiting = Some(Waiting::Turn(Box::pin(turn)));
     }
 

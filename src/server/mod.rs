@@ -38,6 +38,7 @@ mod simulation;
 mod sweeper;
 #[cfg(feature = "tracing")]
 mod trace;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ use intake::Intake;
 use lifecycle::Listeners;
 use policy::Policies;
 use sweeper::Sweeper;
+use turn::Turn;
 
 /// A signaling server. Cloning shares it.
 ///
@@ -287,7 +289,7 @@ impl PeerData {
             if !peer.with(|session| session.has_ending()) {
                 continue;
             }
-            let Ok(turn) = peer.turn.try_lock() else {
+            let Some(turn) = Turn::try_take(&peer) else {
                 continue;
             };
             for slow in self.end(&peer).unwrap_or_default() {

@@ -12,6 +12,7 @@ use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
 use super::dispatch::Waits;
+use super::turn::Turn;
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
@@ -175,7 +176,7 @@ impl Post {
             self.complete = true;
             return self.dress.refuse(Refusal::TooLarge);
         }
-        let turn = Arc::clone(&self.peer.turn).lock_owned().await;
+        let turn = Turn::take(Arc::clone(&self.peer)).await;
         let mut body = BytesMut::new();
         let mut packets = 0;
         let mut outcome = self.collect(&mut body, next, max).await;

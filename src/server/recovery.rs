@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::membership::Held;
+use super::turn::Turn;
 use super::{Hello, Peer, PeerData};
 use crate::clock;
 use crate::ending::CloseReason;
@@ -81,7 +82,7 @@ impl PeerData {
             return None;
         }
         // Whoever still acts for it: what the client said before comes before what it says now.
-        let turn = old.turn.try_lock().ok()?;
+        let turn = Turn::try_take(&old)?;
         let peer = match old.with(|session| session.claim(&claim)) {
             Claimed::No => None,
             Claimed::Yes => self.take_over(client, &old, &claim, identity),
