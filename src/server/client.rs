@@ -71,7 +71,7 @@ pub(crate) struct Client {
     /// Where its peer may come back with another client.
     lineage: OnceLock<Arc<Lineage>>,
     /// Where a websocket on a plain TCP stream is written to.
-    outlet: OnceLock<Arc<Outlet>>,
+    outlet: OnceLock<Outlet>,
     /// Held by whoever acts on what the client said: one POST after the other, and nobody reports
     /// the peer's departure before its last signal is out.
     pub(super) turns: Turns,
@@ -180,15 +180,19 @@ impl Client {
         self.with(|session| session.close(reason));
     }
 
-    /// From here on whoever has something for the client may write it there.
-    pub(super) fn writes_through(&self, outlet: &Arc<Outlet>) {
-        // A session has no more than one websocket that carries it.
-        self.outlet.get_or_init(|| Arc::clone(outlet));
+    /// From here on whoever has something for the client may write it there. Given back if there is
+    /// such a place already; a session has no more than one websocket that carries it.
+    pub(super) fn write_through(&self, outlet: Outlet) -> Result<(), Outlet> {
+        self.outlet.set(outlet)
+    }
+
+    pub(super) fn outlet(&self) -> Option<&Outlet> {
+        self.outlet.get()
     }
 
     /// Sees to it that what waits for the client gets to it: writes it, or wakes whoever does.
     pub(super) fn serve(&self) {
-        match self.outlet.get() {
+        match self.outlet() {
             Some(outlet) if !outlet.is_stuck() => {
                 outlet.flush(self);
             }

@@ -45,8 +45,17 @@ pub(crate) struct Connection {
     pause: Option<Pin<Box<Sleep>>>,
     /// The session knows that this socket takes nothing.
     blocked: bool,
-    /// Where others write to the client as well, if it is a plain TCP stream.
-    outlet: Option<Arc<Outlet>>,
+    way_out: WayOut,
+}
+
+/// Where a connection on a plain TCP stream writes.
+enum WayOut {
+    /// Nowhere: on other streams, and once the socket is given back.
+    None,
+    /// To its socket; it does not carry the session yet.
+    Own(Box<Outlet>),
+    /// The same, where others write as well.
+    Shared,
 }
 
 enum Waiting {
@@ -70,7 +79,7 @@ impl Connection {
             waiting: None,
             pause: None,
             blocked: false,
-            outlet: None,
+            way_out: WayOut::None,
         }
     }
 
@@ -294,8 +303,8 @@ impl Connection {
         } = &mut look
         {
             *waiting |= self.pong.is_some();
-            if *carries && let Some(outlet) = &self.outlet {
-                self.peer.writes_through(outlet);
+            if *carries && let WayOut::Own(_) = self.way_out {
+                self.share_way_out();
             }
         }
         look
@@ -306,17 +315,33 @@ impl Connection {
 impl Connection {
     /// From here on, what is for the client is written to `socket`, by its own task and by others.
     pub(crate) fn write_to(&mut self, socket: OwnedWriteHalf) {
-        self.outlet = Some(Arc::new(Outlet::new(self.link, socket)));
+        self.way_out = WayOut::Own(Box::new(Outlet::new(self.link, socket)));
+    }
+
+    fn share_way_out(&mut self) {
+        if let WayOut::Own(own) = mem::replace(&mut self.way_out, WayOut::Shared)
+            && let Err(own) = self.peer.write_through(*own)
+        {
+            self.way_out = WayOut::Own(Box::new(own));
+        }
+    }
+
+    fn outlet(&self) -> Option<&Outlet> {
+        match &self.way_out {
+            WayOut::None => None,
+            WayOut::Own(outlet) => Some(outlet),
+            WayOut::Shared => self.peer.outlet(),
+        }
     }
 
     /// Whether the socket takes nothing, as far as anybody has found.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.outlet.as_ref().is_some_and(|outlet| outlet.is_stuck())
+        self.outlet().is_some_and(Outlet::is_stuck)
     }
 
     /// Ready once a socket that was stuck takes more. Until then the client has `write_timeout`.
     pub(crate) fn poll_unstuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(outlet) = &self.outlet else {
+        let Some(outlet) = self.outlet() else {
             return Poll::Ready(());
         };
         let ready = outlet.poll_unstuck(cx);
@@ -330,7 +355,7 @@ impl Connection {
     /// Writes what there is for the client. False: the socket is broken.
     pub(crate) fn flush(&mut self) -> bool {
         let pong = self.pong.take();
-        let Some(outlet) = &self.outlet else {
+        let Some(outlet) = self.outlet() else {
             return false;
         };
         outlet.flush_own(&self.peer, pong) != Flushed::Broken
@@ -338,7 +363,9 @@ impl Connection {
 
     /// Gives the socket back to the one who ends it, with what of it was not written.
     pub(crate) fn take_socket(&mut self) -> Option<(OwnedWriteHalf, Segments)> {
-        self.outlet.take()?.close()
+        let closed = self.outlet()?.close();
+        self.way_out = WayOut::None;
+        closed
     }
 }
 

@@ -47,8 +47,8 @@ pub(super) struct Outlet {
 #[derive(Debug)]
 struct Open {
     socket: OwnedWriteHalf,
-    /// Handed out by the session, and not written.
-    rest: Segments,
+    /// Handed out by the session, and not written. Most outlets are never stuck.
+    rest: Option<Box<Segments>>,
 }
 
 /// What came of writing.
@@ -68,10 +68,9 @@ pub(super) enum Flushed {
 
 impl Outlet {
     pub(super) fn new(link: Link, socket: OwnedWriteHalf) -> Self {
-        let rest = Segments::default();
         Self {
             link,
-            open: Mutex::new(Some(Open { socket, rest })),
+            open: Mutex::new(Some(Open { socket, rest: None })),
             stuck: AtomicBool::new(false),
         }
     }
@@ -99,11 +98,7 @@ impl Outlet {
         let Some(Open { socket, rest }) = open.as_mut() else {
             return Flushed::Over;
         };
-        let mut out = if rest.has_remaining() {
-            std::mem::take(rest)
-        } else {
-            SPARE.take()
-        };
+        let mut out = rest.take().map_or_else(|| SPARE.take(), |rest| *rest);
         if let Some(pong) = pong {
             out.push_frame(pong);
         }
@@ -129,7 +124,7 @@ impl Outlet {
             }
         };
         if out.has_remaining() {
-            *rest = out;
+            *rest = Some(Box::new(out));
         } else {
             SPARE.set(out);
         }
@@ -162,7 +157,9 @@ impl Outlet {
     /// Ends it for everybody; what was left.
     pub(super) fn close(&self) -> Option<(OwnedWriteHalf, Segments)> {
         let open = lock(&self.open).take();
-        open.map(|Open { socket, rest }| (socket, rest))
+        open.map(|Open { socket, rest }| {
+            (socket, rest.map_or_else(Segments::default, |rest| *rest))
+        })
     }
 }
 
