@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::client::Client;
@@ -167,7 +168,7 @@ fn write(socket: &OwnedWriteHalf, out: &mut Segments) -> io::Result<usize> {
     let written = if out.bytes() <= GATHERED {
         let mut gathered = GATHER.take();
         out.copy_to(&mut gathered);
-        let written = socket.try_write(&gathered);
+        let written = send(socket.as_ref(), &gathered);
         gathered.clear();
         GATHER.set(gathered);
         written?
@@ -178,4 +179,19 @@ fn write(socket: &OwnedWriteHalf, out: &mut Segments) -> io::Result<usize> {
     };
     out.advance(written);
     Ok(written)
+}
+
+/// As [`TcpStream::try_write`], which first asks whether the socket was seen to be ready: memory that
+/// was seldom used of late, since it is the receiver's. So the system is asked, and the runtime only
+/// told of it if the socket takes nothing.
+#[cfg(target_os = "linux")]
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::net::{SendFlags, send};
+
+    send(socket, bytes, SendFlags::NOSIGNAL).or_else(|_| socket.try_write(bytes))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.try_write(bytes)
 }
