@@ -8,8 +8,7 @@ use crate::id::RoomId;
 /// for.
 const FEW: usize = 8;
 
-/// Most peers are in one room: its name is looked for with every message, and is at hand without
-/// another look at memory.
+/// Most peers are in one room, which is looked for with every message: it takes no list.
 #[derive(Debug, Default)]
 pub(super) struct RoomSet {
     first: Option<RoomId>,

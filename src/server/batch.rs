@@ -13,7 +13,8 @@ const DIRECT: usize = 12;
 thread_local! {
     static OPEN: Cell<usize> = const { Cell::new(0) };
     static DIRTY: RefCell<Vec<Arc<Client>>> = const { RefCell::new(Vec::new()) };
-    /// Those of the receivers after the first [`DIRECT`].
+    /// Of receivers that came once there were more than [`DIRECT`]. Until the batch is dropped nobody
+    /// else can wake them: what others have for them then goes out together with the batch.
     static WAKERS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -52,6 +52,14 @@ struct Open {
     rest: Option<Box<Segments>>,
 }
 
+/// Who writes.
+enum Writer {
+    /// The client's task, which looks again by itself.
+    Task { pong: Option<Bytes> },
+    /// Whoever has something for the client.
+    Other,
+}
+
 /// What came of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
@@ -83,7 +91,7 @@ impl Outlet {
     /// Writes what waits for the client, for whoever is not the client's task and has found that the
     /// outlet is not stuck. The task is woken if it becomes that.
     pub(super) fn flush(&self, client: &Client) {
-        if self.write(client, None, ROUNDS) == Flushed::Enough {
+        if self.write(client, Writer::Other) == Flushed::Enough {
             client.wake();
         }
     }
@@ -91,11 +99,18 @@ impl Outlet {
     /// Writes what waits for the client, `pong` first. For the client's task, which looks again
     /// before it waits.
     pub(super) fn flush_own(&self, client: &Client, pong: Option<Bytes>) -> Flushed {
-        self.write(client, pong, 1)
+        self.write(client, Writer::Task { pong })
     }
 
-    fn write(&self, client: &Client, pong: Option<Bytes>, rounds: usize) -> Flushed {
+    fn write(&self, client: &Client, writer: Writer) -> Flushed {
         let mut open = lock(&self.open);
+        let (pong, rounds) = match writer {
+            // Found out while the lock was waited for: the task has been told, and its client's time to
+            // take something must not begin anew with what the socket took since.
+            Writer::Other if self.is_stuck() => return Flushed::Stuck,
+            Writer::Other => (None, ROUNDS),
+            Writer::Task { pong } => (pong, 1),
+        };
         let Some(Open { socket, rest }) = open.as_mut() else {
             return Flushed::Over;
         };
@@ -188,10 +203,71 @@ fn write(socket: &OwnedWriteHalf, out: &mut Segments) -> io::Result<usize> {
 fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::net::{SendFlags, send};
 
-    send(socket, bytes, SendFlags::NOSIGNAL).or_else(|_| socket.try_write(bytes))
+    send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        .or_else(|_| socket.try_write(bytes))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     socket.try_write(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::super::client::Arrival;
+    use super::*;
+    use crate::broker::Mailbox;
+    use crate::clock;
+    use crate::id::SessionId;
+    use crate::limits::Limits;
+    use crate::session::Session;
+    use crate::signal::Signal;
+
+    #[tokio::test]
+    async fn a_stuck_outlet_is_its_tasks_even_once_the_socket_takes_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (_reader, writer) = listener.accept().await.unwrap().0.into_split();
+        let (session, link) = Session::json(&Arc::new(Limits::default()), clock::now());
+        let client = Client::new(SessionId::random().unwrap(), session, Arrival::default());
+        let outlet = Outlet::new(link, writer);
+        let signal = Signal::new("NEWS", None, &"x".repeat(9_000)).unwrap();
+        let mut sent = 0;
+        while !outlet.is_stuck() {
+            client.deliver(&signal).unwrap();
+            outlet.flush(&client);
+            sent += 1;
+        }
+
+        // Frames of four bytes more than their text.
+        let frame = signal.json().len() + 4;
+        let rest = || {
+            let open = lock(&outlet.open);
+            open.as_ref().unwrap().rest.as_ref().unwrap().bytes()
+        };
+        let left = rest();
+        far.read_exact(&mut vec![0; sent * frame - left])
+            .await
+            .unwrap();
+        client.deliver(&signal).unwrap();
+        outlet.flush(&client);
+        assert!(outlet.is_stuck());
+        assert_eq!(rest(), left, "nobody but the task writes");
+
+        poll_fn(|cx| outlet.poll_unstuck(cx)).await;
+        while outlet.flush_own(&client, None) == Flushed::Enough {}
+        let mut last = vec![0; left + frame];
+        far.read_exact(&mut last).await.unwrap();
+        assert!(last.ends_with(&signal.json()));
+        drop(outlet.close());
+        assert_eq!(far.read(&mut last).await.unwrap(), 0, "nothing twice");
+    }
 }
