@@ -17,19 +17,22 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 #[cfg(feature = "inspector")]
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+#[cfg(feature = "inspector")]
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use peer_data_server::{Builder, ClientAddress, PeerData, PeerDataLayer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tower::Layer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "3000";
@@ -79,11 +82,16 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     if cfg!(feature = "metrics") {
         app = app.route("/metrics", get(move || async move { scrape(&metrics) }));
     }
-    let app = inspect(app, &server)?
+    let pages = inspect(app, &server)?
         .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(move || async move { ready(&handle) }))
-        .layer(PeerDataLayer::from(server.clone()))
-        .layer(from_fn(name_client))
+        .route("/readyz", get(move || async move { ready(&handle) }));
+    // Around the router and not within: a router boxes what it serves, for as long as a poll waits.
+    let app = (
+        MapRequestLayer::new(name_client),
+        MapResponseLayer::new(IntoResponse::into_response),
+        PeerDataLayer::from(server.clone()),
+    )
+        .layer(pages)
         .into_make_service_with_connect_info::<SocketAddr>();
 
     let listener = listen((host, port).into())
@@ -188,14 +196,13 @@ fn scrape(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
 }
 
 /// Says where a client comes from: limits that count by address go by that.
-async fn name_client(
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+fn name_client(mut request: Request) -> Request {
     // In place of the crate's feature `axum`, with which signaling finds the address by itself.
-    request.extensions_mut().insert(ClientAddress(address));
-    next.run(request).await
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if let Some(&ConnectInfo(address)) = from {
+        request.extensions_mut().insert(ClientAddress(address));
+    }
+    request
 }
 
 /// What load balancers ask: whether to send new clients here.
