@@ -406,11 +406,17 @@ describe(`what goes over ${BUS}`, () => {
     await ben.connect(room);
     await heardBy([ann, ben], room);
     ann.inbox.drain();
-    await line.counts();
-    for (let number = 0; number < 50; number += 1) ann.send(event("CANDIDATE", { to: ben.id, room, payload: number }));
-    await ben.inbox.take(50, ({ type }) => type === "CANDIDATE");
-    const { nodes, rooms } = await line.counts();
-    assert.deepEqual([nodes, rooms.filter((subject) => !others.has(subject))], [[], []]);
+    const crossed = async () => {
+      await line.counts();
+      for (let number = 0; number < 50; number += 1) ann.send(event("CANDIDATE", { to: ben.id, room, payload: number }));
+      await ben.inbox.take(50, ({ type }) => type === "CANDIDATE");
+      const { nodes, rooms } = await line.counts();
+      return [...nodes, ...rooms.filter((subject) => !others.has(subject))];
+    };
+    // What nodes say of the room's beginning comes to an end; what signals cost would come each time.
+    let news = await crossed();
+    for (let tries = 1; news.length > 0 && tries < 20; tries += 1) news = await crossed();
+    assert.deepEqual(news, []);
     for (const peer of [ann, ben]) peer.close();
   });
 });
