@@ -45,7 +45,7 @@ fn example(name: &str) -> PathBuf {
     program
 }
 
-fn check(server: &str, wire: &str, workload: &[&str]) {
+fn check(server: &str, wire: &str, workload: &[&str]) -> Value {
     let run = Command::new(example("load"))
         .args(workload)
         .args(["--wire", wire, "--start"])
@@ -62,6 +62,7 @@ fn check(server: &str, wire: &str, workload: &[&str]) {
     if workload[0] != "idle" {
         assert!(report["delivered"].as_u64() > Some(0), "{what}");
     }
+    report
 }
 
 #[cfg(target_os = "linux")]
@@ -85,6 +86,29 @@ fn each_way_to_serve() {
         #[cfg(feature = "actix")]
         check("actix_app", wire, relay);
     }
+}
+
+/// What a thousand clients took is there for the next thousand, or has been given back; the
+/// first rounds fill what is kept for good.
+#[cfg(target_os = "linux")]
+#[test]
+fn resident_memory_does_not_grow_from_round_to_round() {
+    let report = check(
+        "standalone",
+        "json",
+        &[
+            "idle", "--conns", "1000", "--hold", "0", "--talk", "yes", "--rounds", "10",
+        ],
+    );
+    let after: Vec<_> = report["rss_kb_after"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|size| size.as_u64().unwrap())
+        .collect();
+    assert_eq!(after.len(), 10);
+    // Pages that threads happen to hold just then differ by a hundredth or two.
+    assert!(after[9] <= after[1] + after[1] / 20, "{after:?}");
 }
 
 /// What people and their pipelines look at.

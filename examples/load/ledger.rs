@@ -1,6 +1,7 @@
 //! What was sent and what arrived: every signal is accounted for.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -43,6 +44,15 @@ pub(crate) struct Faults {
     pub(crate) reordered: u64,
     /// Under another name than its sender's.
     pub(crate) wrong_callers: u64,
+}
+
+impl AddAssign for Faults {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.misdelivered += other.misdelivered;
+        self.reordered += other.reordered;
+        self.wrong_callers += other.wrong_callers;
+    }
 }
 
 impl Ledger {

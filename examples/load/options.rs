@@ -14,7 +14,7 @@ workloads:
   relay    pairs that answer each CANDIDATE with one   --pairs 50 --window 1 --secs 5 --warmup 1
   fanout   one of a room sends to all the others       --peers 100 --window 2 --secs 5 --warmup 1
   call     rooms in which everybody calls everybody    --rooms 500 --peers 4
-  idle     connections that do nothing                 --conns 1000 --hold 3 --talk no
+  idle     connections that do nothing                 --conns 1000 --hold 3 --talk no --rounds 1
 wires:
   eio3, eio4          Socket.IO over websocket, revisions 3 and 4 of Engine.IO
   polling3, polling4  the same, on sessions that stay on long-polling
@@ -33,6 +33,7 @@ options:
   --at-once N         connections being set up at a time [64]
   --hold SECONDS      how long idle connections are held before they are looked at
   --talk yes          two by two, idle connections negotiate first
+  --rounds N          come and go that often, to see what memory stays
   --pause yes         before they leave, say `held` and wait for the end of standard input
   --output FORM       summary, for people, or json, one line [summary]
   --max-p99 MS        a latency that 99 % of the deliveries must keep to, for the exit status
@@ -132,6 +133,7 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     pub(crate) hold: Duration,
     pub(crate) talk: bool,
+    pub(crate) rounds: usize,
     pub(crate) pause: bool,
     pub(crate) output: Output,
     pub(crate) max_p99: Option<Duration>,
@@ -164,6 +166,7 @@ impl Options {
             warmup: seconds(1),
             hold: seconds(3),
             talk: false,
+            rounds: 1,
             pause: false,
             output: Output::Summary,
             max_p99: None,
@@ -224,6 +227,7 @@ impl Options {
             "--warmup" => self.warmup = duration()?,
             "--hold" => self.hold = duration()?,
             "--talk" => self.talk = yes()?,
+            "--rounds" => self.rounds = count()?,
             "--pause" => self.pause = yes()?,
             "--max-p99" => {
                 let bound: f64 = value.parse().map_err(|error| wrong(&error))?;

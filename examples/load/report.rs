@@ -88,6 +88,11 @@ impl Report {
         Ok(())
     }
 
+    /// Notes what went wrong in another run that belongs to this one.
+    pub(crate) fn blame(&mut self, other: &Self) {
+        self.faults += other.faults;
+    }
+
     pub(crate) fn is_correct(&self) -> bool {
         self.faults == Faults::default()
     }
