@@ -272,3 +272,20 @@ async fn nobody_is_waited_for_beyond_the_grace() {
         assert_eq!(site.server.peer_count(), 0, "its end is told all the same");
     }
 }
+
+/// Its close frame was its last word, so there is nothing to hear until it hangs up.
+#[tokio::test]
+async fn who_has_sent_a_close_frame_is_not_waited_for() {
+    for host in [Host::Axum, Host::Hyper, Host::AxumNested] {
+        let site = host.start().await;
+        let mut leaving = silent(&site).await;
+        // Masked by zeros: 1000.
+        leaving.write(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
+        let end = leaving.read_to_end().await;
+        assert!(end.ends_with(&[0x88, 2, 0x03, 0xe8]), "{host:?}: {end:?}");
+        // Shorter than others are given to hang up.
+        let ending = shut_down(&site, Duration::from_secs(2)).await;
+        assert_eq!(left(ending).await, 0, "{host:?}");
+        drop(leaving);
+    }
+}

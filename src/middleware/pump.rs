@@ -78,7 +78,10 @@ impl Future for TcpPump {
                 && let Some((writer, out)) = connection.take_socket()
                 && let Ok(stream) = reader.reunite(writer)
             {
-                *state = State::Closing(Box::pin(linger(stream, connection, out)));
+                // After its close frame a client sends nothing (RFC 6455, 5.5.1), and on plain TCP
+                // nobody does on its behalf: there is nothing to wait for.
+                let may_speak = !connection.has_heard_close();
+                *state = State::Closing(Box::pin(linger(stream, connection, out, may_speak)));
             }
         }
     }
@@ -92,15 +95,17 @@ where
     let mut out = Segments::default();
     if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {
         // Boxed: few connections are closing at a time, and all others need not be as large.
-        Box::pin(linger(stream, connection, out)).await;
+        // TLS and HTTP/2 have last words of their own, in both directions.
+        Box::pin(linger(stream, connection, out, true)).await;
     }
 }
 
-async fn linger<S>(stream: S, connection: Connection, out: Segments)
+/// `may_speak`: there may come something yet.
+async fn linger<S>(stream: S, connection: Connection, out: Segments, may_speak: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let goodbye = say_goodbye(stream, connection, out);
+    let goodbye = say_goodbye(stream, connection, out, may_speak);
     let _ = tokio::time::timeout(LINGER, goodbye).await;
 }
 
@@ -217,10 +222,14 @@ fn read<S: AsyncRead + Unpin>(
     Poll::Ready(result.map_or(0, |()| buffer.filled().len()))
 }
 
-/// Writes what is left and the close frame, and waits for the client to hang up: a connection
-/// that is dropped with unread bytes is reset, and its last words may be lost with it.
-async fn say_goodbye<S>(mut stream: S, mut connection: Connection, mut out: Segments)
-where
+/// Writes what is left and the close frame, and waits for a client that may speak to hang up: a
+/// connection that is dropped with unread bytes is reset, and its last words may be lost with it.
+async fn say_goodbye<S>(
+    mut stream: S,
+    mut connection: Connection,
+    mut out: Segments,
+    may_speak: bool,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
@@ -233,7 +242,7 @@ where
         }
     }
     drop(connection);
-    if stream.shutdown().await.is_err() {
+    if stream.shutdown().await.is_err() || !may_speak {
         return;
     }
     let mut ignored = vec![0; 4 << 10];

@@ -38,6 +38,7 @@ pub(crate) struct Connection {
     /// What to say last, where the session's reason does not tell.
     farewell: Option<Bytes>,
     said_goodbye: bool,
+    heard_goodbye: bool,
     /// Bytes that cannot be dealt with yet, at most one read, and what they wait for.
     stash: Vec<u8>,
     waiting: Option<Waiting>,
@@ -75,6 +76,7 @@ impl Connection {
             pong: None,
             farewell: None,
             said_goodbye: false,
+            heard_goodbye: false,
             stash: Vec::new(),
             waiting: None,
             pause: None,
@@ -211,6 +213,7 @@ impl Connection {
                 }
                 Ok(Some(Message::Close(code))) => {
                     self.farewell = Some(frame::close(code, ""));
+                    self.heard_goodbye = true;
                     // A page that is closed, or left. A Socket.IO client says otherwise that it means to
                     // leave; one that has nothing but this frame means it.
                     if code == Some(CloseCode::Away) || self.peer.wire == Wire::Json {
@@ -250,6 +253,11 @@ impl Connection {
         self.stash = Vec::new();
         self.close(CloseReason::TransportLost);
         self.server.settle(&self.peer);
+    }
+
+    /// Whether the client has sent its close frame, after which it sends nothing.
+    pub(crate) fn has_heard_close(&self) -> bool {
+        self.heard_goodbye
     }
 
     /// Whether the session ended because this websocket takes nothing: there is no use in saying
