@@ -78,9 +78,8 @@ impl Future for TcpPump {
                 && let Some((writer, out)) = connection.take_socket()
                 && let Ok(stream) = reader.reunite(writer)
             {
-                // After its close frame a client sends nothing (RFC 6455, 5.5.1), and on plain TCP
-                // nobody does on its behalf: there is nothing to wait for.
-                let may_speak = !connection.has_heard_close();
+                // On plain TCP nobody else has last words, as TLS does: there is nothing to wait for.
+                let may_speak = !connection.has_heard_the_last();
                 *state = State::Closing(Box::pin(linger(stream, connection, out, may_speak)));
             }
         }

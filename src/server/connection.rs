@@ -255,9 +255,10 @@ impl Connection {
         self.server.settle(&self.peer);
     }
 
-    /// Whether the client has sent its close frame, after which it sends nothing.
-    pub(crate) fn has_heard_close(&self) -> bool {
-        self.heard_goodbye
+    /// Whether the client has sent its close frame and owes nothing: a pong may follow it (RFC 6455,
+    /// 5.5.2), and only clients that speak plain JSON are sent pings of the websocket.
+    pub(crate) fn has_heard_the_last(&self) -> bool {
+        self.heard_goodbye && self.peer.wire != Wire::Json
     }
 
     /// Whether the session ended because this websocket takes nothing: there is no use in saying
