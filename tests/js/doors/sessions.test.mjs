@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
 import { departure, event } from "../support/events.mjs";
-import { request, socketIo, speak } from "../support/http.mjs";
+import { request, settled, socketIo, speak } from "../support/http.mjs";
 import { within } from "../support/inbox.mjs";
 import { Bystanders, Polling, RawJsonPeer, RawPollingPeer, RawSocketPeer, Socket } from "../support/raw.mjs";
 import { startServer } from "../support/server.mjs";
@@ -198,8 +198,7 @@ for (const revision of [3, 4]) {
       const { id } = JSON.parse((await session.get())[0].slice(3))[0];
       assert.equal((await witness.next()).type, "CONNECT");
       const line = speak(server, `GET ${session.path()} HTTP/1.1\r\nHost: x\r\n\r\n`);
-      // Sent after the poll, by connections that the server's threads share: once all are answered, it waits.
-      for (let trip = 0; trip < 10; trip += 1) await session.post("6");
+      await settled(server);
       line.socket.end();
       await isGone(id);
     });

@@ -19,7 +19,7 @@ export function request(server, path, options = {}) {
  * answers to a few later ones show that this instant is over.
  */
 export async function settled(server) {
-  for (let trip = 0; trip < 5; trip += 1) await request(server, "/nothing-here");
+  for (let trip = 0; trip < 10; trip += 1) await request(server, "/nothing-here");
 }
 
 /** Starts a request, over TLS with any certificate; `left` resolves when it is on its way, `cut()` then breaks its connection. */

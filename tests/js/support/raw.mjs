@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import WebSocket from "ws";
 
-import { open, request, socketIo } from "./http.mjs";
+import { open, request, settled, socketIo } from "./http.mjs";
 import { Inbox, within } from "./inbox.mjs";
 
 const SEPARATOR = "\x1e";
@@ -255,11 +255,12 @@ export class RawPollingPeer extends RawPeer {
     await this.#cutWaiting();
   }
 
-  // A request that is cut before the server's HTTP library has passed it on was never made. A POST that
-  // was sent after it and is answered shows that it has arrived.
+  // A poll that arrives meanwhile is cut by the call of its own.
   async #cutWaiting() {
-    await this.polling.post("6");
-    await this.waiting.cut();
+    const { waiting } = this;
+    await waiting.left;
+    await settled(this.polling.server);
+    await waiting.cut();
   }
 }
 
