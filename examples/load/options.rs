@@ -176,6 +176,9 @@ impl Options {
             rest = after;
         }
         match rest {
+            [] if options.pause && options.rounds > 1 => Err(
+                "--pause waits for the end of standard input, which comes once: --rounds 1".into(),
+            ),
             [] if options.start.is_some() == options.urls.is_empty() => Ok(options),
             [] => Err("either --start or --url; see --help".into()),
             [name, ..] => Err(format!("{name}: no value; see --help").into()),

@@ -166,7 +166,7 @@ impl Exchange {
 
     /// Everything until the server hangs up.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
-        while self.more().await {}
+        within("the end", async { while self.more().await {} }).await;
         std::mem::take(&mut self.read)
     }
 
