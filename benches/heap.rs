@@ -103,7 +103,7 @@ fn table(peers: usize) -> Result<(), Failure> {
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(format!("out of bounds: {failed:?}").into())
+        Err(format!("failed: {}", failed.join(", ")).into())
     }
 }
 

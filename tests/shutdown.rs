@@ -273,8 +273,7 @@ async fn nobody_is_waited_for_beyond_the_grace() {
     }
 }
 
-/// Its close frame was its last word, so there is nothing to hear until it hangs up. (A client that
-/// speaks plain JSON may owe a pong.)
+/// Its close frame was its last word, so there is nothing to hear until it hangs up.
 #[tokio::test]
 async fn who_has_sent_a_close_frame_is_not_waited_for() {
     for host in [Host::Axum, Host::Hyper, Host::AxumNested] {
@@ -283,13 +282,33 @@ async fn who_has_sent_a_close_frame_is_not_waited_for() {
         let mut leaving = Request::upgrade(path).start(site.address).await;
         leaving.read_until(b"\r\n\r\n").await;
         leaving.read_until(b"pingInterval").await;
-        // Masked by zeros: 1000.
-        leaving.write(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
-        let end = leaving.read_to_end().await;
-        assert!(end.ends_with(&[0x88, 2, 0x03, 0xe8]), "{host:?}: {end:?}");
+        close(&mut leaving).await;
         // Shorter than others are given to hang up.
         let ending = shut_down(&site, Duration::from_secs(2)).await;
         assert_eq!(left(ending).await, 0, "{host:?}");
         drop(leaving);
     }
+}
+
+/// A client that speaks plain JSON is sent pings of the websocket. What it says to one that crossed
+/// its close frame must not meet a socket that is gone, which would answer with a reset.
+#[tokio::test]
+async fn a_pong_after_the_close_frame_is_heard() {
+    for host in [Host::Axum, Host::Hyper, Host::AxumNested] {
+        let site = host.start().await;
+        let mut leaving = silent(&site).await;
+        close(&mut leaving).await;
+        // The second would meet the reset that the first had brought about.
+        for _ in 0..2 {
+            leaving.write(&[0x8a, 0x80, 0, 0, 0, 0]).await;
+            site.catch_up().await;
+        }
+    }
+}
+
+/// Sends a close frame, masked by zeros, and reads all that is said until the answer's end.
+async fn close(leaving: &mut Exchange) {
+    leaving.write(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await;
+    let end = leaving.read_to_end().await;
+    assert!(end.ends_with(&[0x88, 2, 0x03, 0xe8]), "{end:?}");
 }
