@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use peer_data_server::Limits;
+use peer_data_server::{Builder, Limits};
 use serde_json::{Value, json};
 use support::{
     Frame, Host, Packet, Peer, Polling, Request, Response, Revision, Site, Socket, Wire, encode,
@@ -95,7 +95,7 @@ async fn handshakes_are_counted_until_they_are_done(host: Host) {
 }
 
 async fn a_full_address_says_429_at_every_door(host: Host) {
-    let settings = |builder: peer_data_server::Builder| {
+    let settings = |builder: Builder| {
         let builder = builder.trusted_proxies(["127.0.0.1"]);
         builder
             .max_sessions_per_address(2)
@@ -126,8 +126,7 @@ async fn a_full_address_says_429_at_every_door(host: Host) {
 }
 
 async fn a_long_handshake_says_431_at_every_door(host: Host) {
-    let settings =
-        |builder: peer_data_server::Builder| builder.max_handshake(1_000).on_connect(|_, _| {});
+    let settings = |builder: Builder| builder.max_handshake(1_000).on_connect(|_, _| {});
     let site = host.start_with(settings).await;
     let statuses = |answers: [Response; 3]| answers.map(|answer| answer.status);
     let short = knock(&site, "x", &"y".repeat(500)).await;
@@ -160,8 +159,7 @@ async fn a_post_of_too_many_packets_says_413_and_is_not_acted_on(host: Host) {
 }
 
 async fn a_body_that_does_not_come_says_408_and_ends_the_session(host: Host) {
-    let settings =
-        |builder: peer_data_server::Builder| builder.body_timeout(Duration::from_millis(20));
+    let settings = |builder: Builder| builder.body_timeout(Duration::from_millis(20));
     let site = host.start_with(settings).await;
     for revision in Revision::BOTH {
         let (mut peer, mut other) = pair(&site, Wire::Polling(revision)).await;
@@ -203,7 +201,16 @@ async fn a_full_room_says_so(host: Host) {
 }
 
 async fn an_id_has_the_length_that_is_allowed(host: Host) {
-    let site = host.start_with(|builder| builder.max_id(20)).await;
+    an_id_is_measured(host, |builder| builder.max_id(20)).await;
+    // Before the application is asked, not by whoever asks it.
+    an_id_is_measured(host, |builder| {
+        builder.max_id(20).admit(|_, _| async { Ok(()) })
+    })
+    .await;
+}
+
+async fn an_id_is_measured(host: Host, settings: fn(Builder) -> Builder) {
+    let site = host.start_with(settings).await;
     let (mut peer, mut other) = pair(&site, Wire::Socket(Revision::V4)).await;
     let [fits, long] = [20, 21].map(|length| "x".repeat(length));
     for refused in [
@@ -222,7 +229,7 @@ async fn an_id_has_the_length_that_is_allowed(host: Host) {
 }
 
 async fn who_is_over_the_rate_is_heard_later(host: Host) {
-    let settings = |builder: peer_data_server::Builder| {
+    let settings = |builder: Builder| {
         builder
             .events_per_second(500)
             .event_burst(5)
@@ -245,7 +252,7 @@ async fn who_is_over_the_rate_is_heard_later(host: Host) {
 }
 
 /// A thousand events for free, and then hardly one more: even a slow machine is far too fast.
-fn tight(builder: peer_data_server::Builder) -> peer_data_server::Builder {
+fn tight(builder: Builder) -> Builder {
     builder
         .events_per_second(1)
         .event_burst(1_000)
@@ -330,7 +337,7 @@ async fn pings_count_like_messages(host: Host) {
 }
 
 async fn a_websocket_that_takes_nothing_is_told_of_and_cut(host: Host) {
-    let settings = |builder: peer_data_server::Builder| {
+    let settings = |builder: Builder| {
         // Far more than sockets buffer, so that it is no full outbox that ends the session.
         let builder = builder.max_outbox(200 << 20);
         builder.write_timeout(Duration::from_millis(100))

@@ -25,6 +25,7 @@ on_each_host!(
     a_refusal_is_said_in_the_way_of_each_wire,
     a_refused_client_may_say_it_again,
     nobody_waits_for_a_decision_for_ever,
+    nobody_who_is_a_peer_waits_for_a_decision_for_ever,
     what_comes_before_the_decision_waits_for_it,
     each_namespace_is_asked_for,
     a_client_that_has_left_opens_a_new_session,
@@ -237,6 +238,41 @@ async fn nobody_waits_for_a_decision_for_ever(host: Host) {
     assert_eq!(asked.load(Ordering::SeqCst), 4);
     eventually("no decision is left", || open.load(Ordering::SeqCst) == 0).await;
     assert_eq!(site.server.peer_count(), 0);
+}
+
+async fn nobody_who_is_a_peer_waits_for_a_decision_for_ever(host: Host) {
+    let site = host
+        .start_with(|builder| {
+            let builder = builder.connect_timeout(Duration::from_millis(200));
+            builder
+                .namespace(Namespace::new("/staff"))
+                .authorize(|hello: &Hello<'_>| {
+                    let staff = hello.namespace() == "/staff";
+                    async move {
+                        if staff {
+                            pending::<()>().await;
+                        }
+                        Ok(Identity::anonymous())
+                    }
+                })
+        })
+        .await;
+    let busy =
+        r#"44/staff,{"message":"the application did not decide in time","data":{"code":"busy"}}"#;
+    let mut socket = knock(&site, "").await;
+    assert!(socket.text().await.starts_with("40{"));
+    socket.send("40/staff,").await;
+    assert_eq!(socket.text().await, busy);
+    let mut polling = Polling::open(&site, Revision::V4, "").await;
+    polling.post(&["40"]).await;
+    assert!(polling.text().await.starts_with("40{"));
+    polling.post(&["40/staff,"]).await;
+    assert_eq!(polling.text().await, busy);
+    // Who they are already, they stay.
+    assert_eq!(site.server.peer_count(), 2);
+    let join = event("CONNECT", ROOM, 0);
+    socket.send(&format!("421[\"message\",{join}]")).await;
+    assert!(socket.text().await.starts_with(r#"431[{"ok":true"#));
 }
 
 async fn what_comes_before_the_decision_waits_for_it(host: Host) {

@@ -61,6 +61,7 @@ impl MessageBody for SocketBody {
         if let State::Open(connection) = state {
             connection.progressed();
         }
+        let mut heard = 0;
         loop {
             let piece = out.take_piece();
             out.release();
@@ -79,7 +80,7 @@ impl MessageBody for SocketBody {
                     };
                     // actix asks again once it has got rid of what it was given, and not before:
                     // the socket is never blocked.
-                    let step = connection.poll_step(cx, false, false, read);
+                    let step = connection.poll_step(cx, false, false, &mut heard, read);
                     let Poll::Ready(step) = step else {
                         *state = State::Open(connection);
                         return Poll::Pending;

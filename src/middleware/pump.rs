@@ -122,9 +122,10 @@ fn turn_tcp(
     connection: &mut Connection,
     cx: &mut Context<'_>,
 ) -> Poll<End> {
+    let mut heard = 0;
     loop {
         let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(reader, cx, buffer);
-        match connection.poll_step(cx, false, connection.is_stuck(), read) {
+        match connection.poll_step(cx, false, connection.is_stuck(), &mut heard, read) {
             Poll::Ready(Step::Write) => {}
             Poll::Ready(Step::Over) => return Poll::Ready(End::Said),
             Poll::Ready(Step::Lost) => return Poll::Ready(End::Lost),
@@ -148,10 +149,11 @@ fn turn<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut blocked = false;
+    let (mut blocked, mut heard) = (false, 0);
     loop {
         let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(stream, cx, buffer);
-        match ready!(connection.poll_step(cx, out.has_remaining(), blocked, read)) {
+        let backlog = out.has_remaining();
+        match ready!(connection.poll_step(cx, backlog, blocked, &mut heard, read)) {
             Step::Write => {
                 if !out.has_remaining() {
                     connection.transmit(out);

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use super::client::Client;
 use super::dispatch::Waits;
 use super::{Dialect, Handshake, Hello, Keep, Namespace, Peer, PeerData};
+use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::{Code, Refused};
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
 use crate::observe;
-use crate::session::{Presence, Wire};
+use crate::session::{Presence, Session, Wire};
 use crate::wire::engine::Revision;
 use crate::wire::envelope::{Envelope, Flaw};
 use crate::wire::socket;
@@ -65,9 +66,23 @@ impl PeerData {
                 return;
             };
             let hello = Hello::new(&handshake, auth.as_deref(), Some(&name));
-            let verdict = settings.policies.authorize(&hello).await;
+            let verdict = if client.with(|session| session.must_connect()) {
+                // Its session ends if that takes too long.
+                settings.policies.authorize(&hello).await
+            } else {
+                let _unread = Unread::while_deciding(&client);
+                server.authorize(&hello).await
+            };
             server.conclude(&client, namespace, auth.as_deref(), verdict);
         })))
+    }
+
+    /// Has the application say who a client is, in time.
+    pub(super) async fn authorize(&self, hello: &Hello<'_>) -> Result<Identity, Refused> {
+        let settings = &self.inner.settings;
+        let decision = settings.policies.authorize(hello);
+        let decision = tokio::time::timeout(settings.limits.connect_timeout, decision).await;
+        decision.unwrap_or_else(|_| Err(undecided()))
     }
 
     /// Lets a client in, or tells it why not.
@@ -145,16 +160,15 @@ impl PeerData {
         let span = client.span.clone();
         Ok(Box::pin(span.around(async move {
             let server = peer.server();
+            let unread = Unread::while_deciding(&client);
             let decision = server.inner.settings.policies.admit(&peer, &room);
             let decision = tokio::time::timeout(patience, decision).await;
+            drop(unread);
             // It may have left meanwhile, and even be another peer by now.
             if !client.is_connected(&presence) {
                 return;
             }
-            let decision = decision.unwrap_or_else(|_| {
-                let message = "the application did not decide in time";
-                Err(Refused::new(Code::Busy, message))
-            });
+            let decision = decision.unwrap_or_else(|_| Err(undecided()));
             let outcome = match decision {
                 Ok(()) => {
                     let mut joined = server.join_by(&client, &presence.id, &room, &signal);
@@ -180,6 +194,28 @@ impl PeerData {
             });
             server.answer(&client, &presence.id, ack.as_deref(), &outcome);
         })))
+    }
+}
+
+/// What a client hears about which the application could not decide.
+fn undecided() -> Refused {
+    Refused::new(Code::Busy, "the application did not decide in time")
+}
+
+/// A client that is not read while the application decides about what it has asked for: its
+/// heartbeats wait with all else that it says.
+struct Unread<'a>(&'a Client);
+
+impl<'a> Unread<'a> {
+    fn while_deciding(client: &'a Client) -> Self {
+        client.with(Session::leave_unread);
+        Self(client)
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.with(|session| session.read_again(clock::now()));
     }
 }
 

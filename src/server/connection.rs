@@ -14,6 +14,7 @@ use super::PeerData;
 use super::batch::Batch;
 use super::client::{Arrival, Client};
 use super::dispatch::Waits;
+use super::drive::{TURN_EVENTS, others_first};
 use super::outlet::{Flushed, Outlet};
 use super::turn::Turn;
 use crate::clock;
@@ -189,6 +190,10 @@ impl Connection {
         let _in_session = client.span.enter();
         let mut events = 0;
         loop {
+            if events == TURN_EVENTS && !bytes.is_empty() {
+                self.stash = bytes.to_vec();
+                return (events, Some(others_first()));
+            }
             let message = self.assembler.next(&mut bytes, limits);
             events += 1;
             let event = match message {

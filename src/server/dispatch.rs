@@ -205,6 +205,10 @@ impl PeerData {
         if let Ok(event) = &read {
             self.inner.metrics.event(said(event.kind()));
         }
+        let read = read.and_then(|event| {
+            event.check_names(self.inner.settings.limits.max_id)?;
+            Ok(event)
+        });
         let outcome = match read {
             Ok(ref event)
                 if *event.kind() == Kind::Connect && self.inner.settings.policies.admits() =>
@@ -234,7 +238,6 @@ impl PeerData {
         envelope: &Envelope<'a>,
         attachments: Vec<Bytes>,
     ) -> Result<Progress, Flaw<'a>> {
-        envelope.check_names(self.inner.settings.limits.max_id)?;
         let max = self.inner.settings.limits.max_message;
         let refuse = |error: BrokerError| match error {
             BrokerError::NoSuchPeer => envelope.flaw(Code::NoSuchPeer, NO_SUCH_PEER),

@@ -4,8 +4,23 @@ use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use super::Connection;
+use super::dispatch::Waits;
 use crate::clock;
 use crate::session::Look;
+
+/// Bytes that are read of one client before others of its thread have their turn: as much as one read
+/// brings at the most.
+const TURN_BYTES: usize = 64 << 10;
+
+/// Events of one client that are acted on before others of its thread have their turn. One may have to be
+/// given to a full room, which takes half a millisecond; a read brings thousands, and a POST as many as
+/// [`max_packets`](crate::Limits::max_packets).
+pub(super) const TURN_EVENTS: usize = 256;
+
+/// To be waited for by whoever has acted on so many events: others come first.
+pub(super) fn others_first() -> Waits {
+    Box::pin(tokio::task::yield_now())
+}
 
 thread_local! {
     /// Read into by all connections of a thread: frames are unmasked where they lie, and an idle
@@ -38,12 +53,14 @@ impl Connection {
     ///
     /// `read` fills the buffer from its beginning, resizing it as it likes, and says how far; 0
     /// means that nothing will come any more. With a `backlog`, bytes that were handed out are still
-    /// to be written; a `blocked` socket takes none, and wakes its task by itself once it does.
+    /// to be written; a `blocked` socket takes none, and wakes its task by itself once it does. `heard`
+    /// are the bytes read since the task was woken: there is more to read in time, but others come first.
     pub(crate) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
         backlog: bool,
         blocked: bool,
+        heard: &mut usize,
         mut read: impl FnMut(&mut Context<'_>, &mut Vec<u8>) -> Poll<usize>,
     ) -> Poll<Step> {
         loop {
@@ -63,6 +80,10 @@ impl Connection {
             }
             // Not while the client does not take its own mail.
             if self.is_readable() && !congested {
+                if *heard >= TURN_BYTES {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let count = with_scratch(|scratch| {
                     let count = read(cx, scratch);
                     if let Poll::Ready(count) = count
@@ -73,7 +94,7 @@ impl Connection {
                     count
                 });
                 match count {
-                    Poll::Ready(1..) => {}
+                    Poll::Ready(count @ 1..) => *heard += count,
                     Poll::Ready(0) => {
                         self.lost();
                         return Poll::Ready(Step::Lost);
@@ -84,5 +105,128 @@ impl Connection {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::server::simulation::ask;
+    use crate::server::{PeerData, Task, Verdict};
+
+    const CHAT: &str = r#"{"type":"CHAT","room":{"id":"r"},"payload":0}"#;
+
+    /// A server that counts what it acts on.
+    fn counting() -> (PeerData, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let server = PeerData::builder().on_custom(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Verdict::Drop
+        });
+        (server.build().unwrap(), count)
+    }
+
+    fn connect(server: &PeerData) -> Connection {
+        let Task::Socket(socket) = ask(server, "GET", "/peer-data", "", true) else {
+            panic!("no websocket");
+        };
+        socket.start().unwrap()
+    }
+
+    /// So many frames as clients send them, with a mask that changes nothing.
+    fn frames(count: usize) -> Vec<u8> {
+        let length = u8::try_from(CHAT.len()).unwrap();
+        let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], CHAT.as_bytes()].concat();
+        frame.repeat(count)
+    }
+
+    /// Steps until the task would wait; whether it would be woken at once.
+    fn run(connection: &mut Connection, mut read: impl FnMut(&mut Vec<u8>) -> Poll<usize>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut heard, mut out) = (0, crate::wire::segments::Segments::default());
+        while let Poll::Ready(step) =
+            connection.poll_step(&mut cx, false, false, &mut heard, |_, buffer| read(buffer))
+        {
+            assert_eq!(step, Step::Write);
+            connection.transmit(&mut out);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_of_many_events_lets_others_come_in_between() {
+        let (server, count) = counting();
+        let mut connection = connect(&server);
+        let mut bytes = Some(frames(2 * TURN_EVENTS + 1));
+        let mut read = |buffer: &mut Vec<u8>| match bytes.take() {
+            Some(bytes) => {
+                *buffer = bytes;
+                Poll::Ready(buffer.len())
+            }
+            None => Poll::Pending,
+        };
+        for acted_on in [TURN_EVENTS, 2 * TURN_EVENTS, 2 * TURN_EVENTS + 1] {
+            run(&mut connection, &mut read);
+            assert_eq!(count.load(Ordering::SeqCst), acted_on);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_never_runs_dry_lets_others_come_in_between() {
+        let (server, count) = counting();
+        let mut connection = connect(&server);
+        let bytes = frames(TURN_EVENTS / 4);
+        let mut reads = 0;
+        for turn in 1..=3 {
+            run(&mut connection, |buffer| {
+                reads += 1;
+                buffer.clone_from(&bytes);
+                Poll::Ready(buffer.len())
+            });
+            assert_eq!(reads, turn * TURN_BYTES.div_ceil(bytes.len()));
+            assert_eq!(count.load(Ordering::SeqCst), reads * TURN_EVENTS / 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_post_of_many_packets_lets_others_come_in_between() {
+        let (server, count) = counting();
+        let Task::Answer(opened) = ask(
+            &server,
+            "GET",
+            "/socket.io/",
+            "EIO=3&transport=polling",
+            false,
+        ) else {
+            panic!("no session");
+        };
+        let sid = String::from_utf8(opened.body.to_vec()).unwrap();
+        let query = format!(
+            "EIO=3&transport=polling&sid={}",
+            sid.split('"').nth(3).unwrap()
+        );
+        let Task::Post(post) = ask(&server, "POST", "/socket.io/", &query, false) else {
+            panic!("no POST");
+        };
+        let packet = format!(r#"42["message",{CHAT}]"#);
+        let packets = format!("{}:{packet}", packet.len()).repeat(2 * TURN_EVENTS + 1);
+        let mut body = Some(Bytes::from(packets));
+        let mut post = pin!(post.run(|_| Poll::Ready(body.take().map(Ok::<_, ()>))));
+        let mut cx = Context::from_waker(Waker::noop());
+        for acted_on in [TURN_EVENTS, 2 * TURN_EVENTS] {
+            assert!(post.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(count.load(Ordering::SeqCst), acted_on);
+        }
+        let reply = poll_fn(|cx| post.as_mut().poll(cx)).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(count.load(Ordering::SeqCst), 2 * TURN_EVENTS + 1);
     }
 }

@@ -12,9 +12,8 @@ use super::intake::Full;
 use super::polling::Dress;
 use super::{Connection, Handshake, Hello, Keep, OpenSocket, PeerData, Task, observed};
 use crate::clock;
-use crate::error::{Code, Refused};
+use crate::error::Refused;
 use crate::id::SessionId;
-use crate::identity::Identity;
 use crate::session::{self, Session};
 use crate::wire::engine::Revision;
 use crate::wire::intent::{Door, Head, SocketHandshake};
@@ -126,22 +125,11 @@ impl PeerData {
         }
         let server = self.clone();
         Task::Later(Later::new(async move {
-            let verdict = server.authorize(&arrival).await;
+            let unknown = Handshake::default();
+            let handshake = arrival.handshake.as_deref().unwrap_or(&unknown);
+            let verdict = server.authorize(&Hello::new(handshake, None, None)).await;
             open(Arrival { verdict, ..arrival })
         }))
-    }
-
-    async fn authorize(&self, arrival: &Arrival) -> Result<Identity, Refused> {
-        let settings = &self.inner.settings;
-        let unknown = Handshake::default();
-        let handshake = arrival.handshake.as_deref().unwrap_or(&unknown);
-        let hello = Hello::new(handshake, None, None);
-        let decision = settings.policies.authorize(&hello);
-        let decision = tokio::time::timeout(settings.limits.connect_timeout, decision).await;
-        decision.unwrap_or_else(|_| {
-            let message = "the application did not decide in time";
-            Err(Refused::new(Code::Busy, message))
-        })
     }
 
     pub(super) fn open_polling(

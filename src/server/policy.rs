@@ -56,7 +56,8 @@ pub trait Policy: Send + Sync + 'static {
     /// # Cancellation
     ///
     /// Nothing more is read from the client meanwhile. The future is dropped when the client is gone
-    /// or the [`connect_timeout`](crate::Limits::connect_timeout) is over.
+    /// or the [`connect_timeout`](crate::Limits::connect_timeout) is over, which ends the session; a
+    /// client that is a peer already, and has asked for another namespace, is refused as `busy`.
     fn authorize(
         &self,
         hello: &Hello<'_>,

@@ -12,6 +12,7 @@ use super::PeerData;
 use super::batch::Batch;
 use super::client::Client;
 use super::dispatch::Waits;
+use super::drive::{TURN_EVENTS, others_first};
 use super::turn::Turn;
 use crate::clock;
 use crate::ending::CloseReason;
@@ -254,9 +255,12 @@ impl Post {
         let now = clock::now();
         let _batch = Batch::open();
         let _in_session = self.peer.span.enter();
+        let mut left = TURN_EVENTS;
         packets.find_map(|packet| {
             let event = self.peer.with(|session| session.handle_packet(packet, now));
-            event.and_then(|event| self.server.handle(&self.peer, event))
+            let waits = event.and_then(|event| self.server.handle(&self.peer, event));
+            left -= 1;
+            waits.or_else(|| (left == 0).then(others_first))
         })
     }
 

@@ -39,6 +39,22 @@ impl Session {
         !self.is_closed() && !self.is_away() && self.credentials_due.is_some_and(|due| due <= now)
     }
 
+    /// Whether the client has yet to become a peer, and ends if it does not in time.
+    pub(crate) fn must_connect(&self) -> bool {
+        self.connect_by.is_some()
+    }
+
+    /// Nothing of the client is read until [`read_again`](Self::read_again): the application decides
+    /// about what it has asked for, however long that takes.
+    pub(crate) fn leave_unread(&mut self) {
+        self.unread = true;
+    }
+
+    pub(crate) fn read_again(&mut self, now: Instant) {
+        self.unread = false;
+        self.heartbeat.excuse(&self.limits, now);
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_closed() {
             return;
@@ -57,6 +73,9 @@ impl Session {
         }
         if self.stalled_by.is_some_and(|by| by <= now) {
             return self.close(CloseReason::Stalled);
+        }
+        if self.unread {
+            self.heartbeat.excuse(&self.limits, now);
         }
         let beat = self.heartbeat.beat(&self.limits, now);
         if let (Beat::Ping, Some(meter)) = (beat, &self.meter) {

@@ -71,6 +71,13 @@ impl Heartbeat {
         }
     }
 
+    /// The client could not be heard: what it owes, it has all the time for from now on.
+    pub(crate) fn excuse(&mut self, limits: &Limits, now: Instant) {
+        if self.keeper == Keeper::Client || self.pinged {
+            self.due = self.due.max(now + limits.ping_timeout);
+        }
+    }
+
     fn rest(&mut self, limits: &Limits, now: Instant) {
         self.pinged = false;
         self.due = now

@@ -114,6 +114,8 @@ pub(crate) struct Session {
     /// Until when the client must have asked to connect.
     connect_by: Option<Instant>,
     heartbeat: Heartbeat,
+    /// Nothing of the client is read: the application decides about what it has asked for.
+    unread: bool,
     ping_due: bool,
     /// Where there are rates to keep to.
     meter: Option<Box<Meter>>,
@@ -185,6 +187,7 @@ impl Session {
             base64: false,
             connect_by: Some(now + limits.connect_timeout),
             heartbeat: Heartbeat::new(keeper, limits, now),
+            unread: false,
             ping_due: false,
             meter: Meter::new(limits, now),
             stalled_by: None,

@@ -13,6 +13,8 @@ mod nodes;
 mod record;
 mod wire;
 
+pub(super) use wire::ask;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

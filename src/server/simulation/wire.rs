@@ -40,7 +40,13 @@ impl Wake for Flag {
 }
 
 /// What the server makes of a request.
-pub(super) fn ask(server: &PeerData, method: &str, path: &str, query: &str, socket: bool) -> Task {
+pub(in crate::server) fn ask(
+    server: &PeerData,
+    method: &str,
+    path: &str,
+    query: &str,
+    socket: bool,
+) -> Task {
     let headers: &[(&str, &str)] = if socket { &UPGRADE } else { &[] };
     task(server, method, path, query, headers)
 }
@@ -215,6 +221,7 @@ impl Socket {
         }
         let waker = Waker::from(Arc::clone(&self.flag));
         let mut cx = Context::from_waker(&waker);
+        let mut heard = 0;
         while let Some(connection) = &mut self.connection {
             let (up, hung_up) = (&mut self.up, self.hung_up);
             let read = |_: &mut Context<'_>, buffer: &mut Vec<u8>| {
@@ -234,7 +241,8 @@ impl Socket {
                     None => Poll::Pending,
                 }
             };
-            match connection.poll_step(&mut cx, self.out.has_remaining(), self.blocked, read) {
+            let backlog = self.out.has_remaining();
+            match connection.poll_step(&mut cx, backlog, self.blocked, &mut heard, read) {
                 Poll::Pending => break,
                 Poll::Ready(Step::Write) if self.stalled => self.blocked = true,
                 Poll::Ready(Step::Write) => {

@@ -171,3 +171,23 @@ fn time_does_nothing_to_what_has_ended() {
     let farewell = format!("close: {}", CloseReason::Kicked);
     assert_eq!(client.hears(link), ["41", &farewell]);
 }
+
+#[test]
+fn whoever_is_not_read_while_the_application_decides_owes_nothing() {
+    for revision in [V3, V4] {
+        let (mut client, link) = Client::socket(revision);
+        client.at(seconds(25));
+        client.hears(link);
+        client.session.leave_unread();
+        // The server has pinged one, and waits for the other's; neither would be read.
+        for second in [45, 100, 200] {
+            client.at(seconds(second));
+            assert_eq!(client.ending(), None, "{revision:?}");
+        }
+        client.session.read_again(client.start + seconds(210));
+        client.at(just_before(230));
+        assert_eq!(client.ending(), None, "{revision:?}");
+        client.at(seconds(230));
+        assert_eq!(client.ending(), Some(CloseReason::HeartbeatTimeout));
+    }
+}
