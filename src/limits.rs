@@ -296,6 +296,11 @@ pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
 /// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
 pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);
 
+/// Rooms without a member at this node that others are still to be told of: what is left to say when
+/// the bus was away. 50,000, of some 300 bytes each. Of one too many, others ask by themselves after a
+/// minute and a half.
+pub(crate) const CLUSTER_EMPTIED_ROOMS: usize = 50_000;
+
 /// Requests to other nodes that may wait for an answer, and requests of other nodes that may be
 /// dealt with, at a time. 20,000: as many clients as wait at a poll behind a proxy that sends them
 /// anywhere. Over it: 503, or `busy`.

@@ -88,6 +88,7 @@ impl MemoryBus {
         MemoryNode {
             bus: self.clone(),
             id: OnceLock::new(),
+            early: Mutex::default(),
         }
     }
 
@@ -334,20 +335,22 @@ pub struct MemoryNode {
     bus: MemoryBus,
     /// Whose it is, once that has started.
     id: OnceLock<NodeId>,
+    /// What it wants to hear of until then.
+    early: Mutex<BTreeSet<RoomId>>,
 }
 
 impl ClusterAdapter for MemoryNode {
     fn start(&self, node: NodeId, inbound: Inbound) -> BoxFuture<'_, Result<(), ClusterError>> {
+        let mut shared = lock(&self.bus.shared);
         let seat = Seat {
             inbound,
-            wanted: BTreeSet::new(),
+            wanted: std::mem::take(&mut lock(&self.early)),
             subscribed: BTreeSet::new(),
             connected: false,
             full: false,
             side: 0,
             received: 0,
         };
-        let mut shared = lock(&self.bus.shared);
         let outcome = if self.id.set(node).is_err() || shared.seats.contains_key(&node) {
             let problem = "a place on a bus is for one node";
             Err(ClusterError::Misconfigured(problem.to_owned()))
@@ -366,11 +369,16 @@ impl ClusterAdapter for MemoryNode {
 
     fn interest(&self, room: &RoomId, wanted: bool) {
         let mut shared = lock(&self.bus.shared);
-        let Some((node, seat)) = self
-            .id
-            .get()
-            .and_then(|node| Some((*node, shared.seats.get_mut(node)?)))
-        else {
+        let Some(&node) = self.id.get() else {
+            let mut early = lock(&self.early);
+            if wanted {
+                early.insert(room.clone());
+            } else {
+                early.remove(room);
+            }
+            return;
+        };
+        let Some(seat) = shared.seats.get_mut(&node) else {
             return;
         };
         if !wanted {

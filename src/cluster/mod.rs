@@ -106,8 +106,8 @@ pub trait ClusterAdapter: Send + Sync + 'static {
     /// there is nothing to count.
     ///
     /// Once the subscription is in effect (the bus has confirmed it, or will treat all that this
-    /// node publishes from now on after it), the adapter says [`Inbound::ready`]. While the bus is
-    /// down it takes note and subscribes later.
+    /// node publishes from now on after it), the adapter says [`Inbound::ready`]. Before
+    /// [`start`](Self::start) and while the bus is down it takes note and subscribes later.
     fn interest(&self, room: &RoomId, wanted: bool);
 
     /// Sends what is queued, as far as that is possible within a second or two, and disconnects.

@@ -119,7 +119,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::server::simulation::ask;
+    use crate::server::simulation::{ask, connect};
     use crate::server::{PeerData, Task, Verdict};
 
     const CHAT: &str = r#"{"type":"CHAT","room":{"id":"r"},"payload":0}"#;
@@ -133,13 +133,6 @@ mod tests {
             Verdict::Drop
         });
         (server.build().unwrap(), count)
-    }
-
-    fn connect(server: &PeerData) -> Connection {
-        let Task::Socket(socket) = ask(server, "GET", "/peer-data", "", true) else {
-            panic!("no websocket");
-        };
-        socket.start().unwrap()
     }
 
     /// So many frames as clients send them, with a mask that changes nothing.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::jitter;
 use crate::id::{NodeId, RoomId};
+use crate::limits::CLUSTER_EMPTIED_ROOMS;
 
 /// How often the node looks at what is due.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -83,13 +84,17 @@ impl Agenda {
             .collect()
     }
 
+    /// Of one too many, the others ask by themselves once they have not heard of it for long.
     pub(super) fn empty(&mut self, room: &RoomId) {
-        self.emptied.insert(room.clone());
+        if self.emptied.len() < CLUSTER_EMPTIED_ROOMS {
+            self.emptied.insert(room.clone());
+        }
     }
 
-    /// There is a local member again, and others will hear of that.
-    pub(super) fn fill(&mut self, room: &str) {
-        self.emptied.remove(room);
+    /// There is a local member again, and others will hear of that. Whether they had yet to hear that
+    /// there was none.
+    pub(super) fn fill(&mut self, room: &str) -> bool {
+        self.emptied.remove(room)
     }
 
     pub(super) fn take_emptied(&mut self) -> Vec<RoomId> {
@@ -142,6 +147,16 @@ mod tests {
         }
         assert_eq!(asked.len(), 10_000);
         assert_eq!((asked[&room(7)], asked[&room(8)]), (None, node));
+    }
+
+    #[test]
+    fn so_many_rooms_are_kept_in_mind_and_no_more() {
+        let mut agenda = Agenda::new(Instant::now());
+        for number in 0..=CLUSTER_EMPTIED_ROOMS {
+            agenda.empty(&room(number));
+        }
+        assert!(agenda.fill("7") && !agenda.fill("7"));
+        assert!(!agenda.fill(&CLUSTER_EMPTIED_ROOMS.to_string()));
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl Cluster {
         outcome
     }
 
+    /// Whether there is no task any more that sees to what the node has to do.
+    fn is_over(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) || lock(&self.broken).is_some()
+    }
+
     fn note_overload(&self, now: Instant) {
         *lock(&self.overloaded) = Some(now + CLUSTER_OVERLOAD_TIME);
     }

@@ -6,7 +6,7 @@ use super::rooms::about;
 use super::watch::Watch;
 use super::{Cluster, PeerData};
 use crate::broker::{Mailbox, Undelivered};
-use crate::cluster::{Effect, Member, Roster, Target};
+use crate::cluster::{About, Effect, Member, Roster, Target};
 use crate::id::{PeerId, RoomId};
 use crate::observe::Parcels;
 use crate::server::client::Client;
@@ -82,6 +82,8 @@ impl PeerData {
                 let _ = cluster.say(watch, said);
             }
             Effect::Tell(node, said) => {
+                watch.is_known |=
+                    matches!(&said, About::Roster { members, .. } if !members.is_empty());
                 let _ = cluster.publish(Target::Node(node), &about(&room, said));
             }
             Effect::Came {

@@ -261,7 +261,7 @@ impl Cluster {
         let mut effects = Vec::new();
         if joined.newly {
             watch.begin_joining(*id);
-            lock(&self.agenda).fill(watch.room.as_str());
+            watch.is_known |= lock(&self.agenda).fill(watch.room.as_str());
             let member = Member {
                 id: *id,
                 wire: Wire::from(client.wire).number(),
@@ -284,10 +284,9 @@ impl Cluster {
         let mut effects = Vec::new();
         watch.end_joining(id);
         watch.roster.leave(id, signal, &self.stamps, &mut effects);
-        let was_unready = effects.is_empty();
         let outcome = self.publish_all(watch, effects);
-        let unheard = was_unready || outcome.as_ref().is_some_and(Result::is_err);
-        if unheard && !watch.roster.has_local() {
+        let was_heard = matches!(outcome, Some(Ok(())));
+        if watch.is_known && !was_heard && !watch.roster.has_local() && !self.is_over() {
             lock(&self.agenda).empty(&watch.room);
         }
         outcome
@@ -318,7 +317,10 @@ impl Cluster {
             About::Join { .. } | About::Leave { .. } | About::Roster { .. }
         );
         let outcome = self.publish(Target::Room(&watch.room), &about(&watch.room, said));
-        if is_log && outcome.is_err() {
+        if is_log && outcome.is_ok() {
+            watch.is_known = true;
+        }
+        if is_log && outcome.is_err() && !self.is_over() {
             watch.roster.unheard();
             lock(&self.agenda).wait(&watch.room);
         }
@@ -385,5 +387,69 @@ impl Delivery {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::MemoryBus;
+    use crate::server::simulation::connect;
+
+    fn room(number: usize) -> RoomId {
+        RoomId::new(&number.to_string()).unwrap()
+    }
+
+    /// Rooms that others are to be told of once the bus is there.
+    fn owed(server: &PeerData) -> Vec<RoomId> {
+        lock(&server.cluster().unwrap().agenda).take_emptied()
+    }
+
+    fn visit(server: &PeerData, peer: &PeerId, room: &RoomId) {
+        server.join(peer, room).unwrap();
+        assert!(server.remove(peer, room));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_of_a_room_that_nobody_has_heard_of() {
+        let bus = MemoryBus::new();
+        let [server, other] = [(); 2].map(|()| {
+            let builder = PeerData::builder().cluster(bus.node());
+            builder.build().unwrap()
+        });
+        let _connection = connect(&server);
+        let peer = server.peers()[0].id();
+        // The bus has not even been entered.
+        (0..100).for_each(|number| visit(&server, &peer, &room(number)));
+        assert!(owed(&server).is_empty());
+
+        server.join(&peer, &room(0)).unwrap();
+        while other.find_members(&room(0)).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        bus.go_down();
+        while server.cluster_status().unwrap().connected {
+            tokio::task::yield_now().await;
+        }
+        (1..100).for_each(|number| visit(&server, &peer, &room(number)));
+        assert!(server.remove(&peer, &room(0)));
+        visit(&server, &peer, &room(0));
+        assert_eq!(owed(&server), [room(0)]);
+    }
+
+    #[tokio::test]
+    async fn who_has_left_keeps_nothing_in_mind() {
+        let bus = MemoryBus::new();
+        let server = PeerData::builder().cluster(bus.node()).build().unwrap();
+        let _connection = connect(&server);
+        let peer = server.peers()[0].id();
+        server.join(&peer, &room(0)).unwrap();
+        server.settled(&room(0)).await;
+        server.leave_cluster().await;
+        assert!(server.remove(&peer, &room(0)));
+        (0..100).for_each(|number| visit(&server, &peer, &room(number)));
+        assert!(owed(&server).is_empty());
+        let mut agenda = lock(&server.cluster().unwrap().agenda);
+        assert!(agenda.take_waiting().is_empty());
     }
 }

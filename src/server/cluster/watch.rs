@@ -19,6 +19,9 @@ pub(super) struct Watched {
 pub(super) struct Watch {
     pub(super) room: RoomId,
     pub(super) roster: Roster,
+    /// Other nodes may hold somebody here for a member: they were told so, in this room or in the last of
+    /// its name.
+    pub(super) is_known: bool,
     /// Those who wait until it is known who is in the room.
     pub(super) waiters: Vec<oneshot::Sender<()>>,
     /// Local members whose CONNECT is not answered yet.
@@ -110,6 +113,7 @@ impl Cluster {
                         self.max_members,
                         clock::now(),
                     ),
+                    is_known: false,
                     waiters: Vec::new(),
                     joining: Vec::new(),
                     is_over: false,

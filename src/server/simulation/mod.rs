@@ -13,7 +13,7 @@ mod nodes;
 mod record;
 mod wire;
 
-pub(super) use wire::ask;
+pub(super) use wire::{ask, connect};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

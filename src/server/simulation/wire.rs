@@ -57,6 +57,14 @@ pub(super) fn ask_with(server: &PeerData, path: &str, protocols: &str) -> Task {
     task(server, "GET", path, "", &[&UPGRADE[..], &offer].concat())
 }
 
+/// A websocket that speaks plain JSON.
+pub(in crate::server) fn connect(server: &PeerData) -> Connection {
+    let Task::Socket(socket) = ask(server, "GET", "/peer-data", "", true) else {
+        panic!("no websocket");
+    };
+    socket.start().expect("its session was made for it")
+}
+
 const UPGRADE: [(&str, &str); 4] = [
     ("connection", "upgrade"),
     ("upgrade", "websocket"),
