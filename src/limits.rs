@@ -306,9 +306,16 @@ pub(crate) const CLUSTER_EMPTIED_ROOMS: usize = 50_000;
 /// anywhere. Over it: 503, or `busy`.
 pub(crate) const CLUSTER_REQUESTS: usize = 20_000;
 
-/// Bytes of the bodies of requests of other nodes that are dealt with at a time. 64 MiB: sixty-four
-/// of the maximum size. Over it: 503.
+/// Bytes of the bodies of requests of other nodes that are dealt with at a time, and of those for
+/// sessions that other nodes know, while they come. 64 MiB: sixty-four of the maximum size. Over it: 503.
 pub(crate) const CLUSTER_REQUEST_BYTES: usize = 64 << 20;
+
+/// Bytes of the body of a POST that come before the node is asked whose session it names. 16 KiB: more
+/// than most, so that most need not wait for that.
+pub(crate) const CLUSTER_UNKNOWN_BODY_BYTES: usize = 16 << 10;
+
+/// Bytes of all such bodies. 16 MiB: a thousand of them. Over it their nodes are asked at once.
+pub(crate) const CLUSTER_UNKNOWN_BYTES: usize = 16 << 20;
 
 /// How long a peer waits whose signal is for one whom its node does not know. 2 s: many round trips,
 /// and little enough to be in the way for. Then it is told `busy`.

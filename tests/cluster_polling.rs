@@ -126,3 +126,40 @@ async fn a_body_that_is_too_long_is_refused_where_it_comes() {
     assert_eq!(answer.status, 413);
     assert!(bus.published() - published <= 2, "beats at most");
 }
+
+#[tokio::test]
+async fn a_long_body_comes_only_for_a_session_that_its_node_knows() {
+    let (bus, nodes) = cluster::<2>().await;
+    for revision in Revision::BOTH {
+        let mut ann = nodes[0].join(Wire::Polling(revision)).await;
+        ann.polling().go_round(&[&nodes[1].site]);
+        let target = ann.polling().target();
+        let begin = async |target: &str| {
+            let request = Request::post(target, vec![b'4'; 20_000]).announce(600_000);
+            request.start(nodes[1].site.address).await
+        };
+        // Her own waits for the rest.
+        let received = bus.received_by(nodes[0].id);
+        let mut hers = begin(&target).await;
+        eventually("her node is asked", || {
+            bus.received_by(nodes[0].id) > received
+        })
+        .await;
+        // It has answered once it has answered something that came later.
+        nodes[1].server.find_members(&room()).await;
+
+        // Somebody's who knows of her node and nothing else does not.
+        let (head, sid) = target.split_once("sid=").unwrap();
+        let (node, secret) = sid.split_at(nodes[0].id.as_str().len());
+        let guess = format!(
+            "{head}sid={node}{}",
+            secret.chars().rev().collect::<String>()
+        );
+        begin(&guess).await.response().await.is_unknown_session();
+        // Nor a second one of hers, while the first is coming.
+        assert_eq!(begin(&target).await.response().await.status, 503);
+
+        hers.write(&vec![b'4'; 580_000]).await;
+        hers.response().await.is_ok();
+    }
+}

@@ -76,6 +76,16 @@ impl PeerData {
         self.task_at(Door::Engine, head)
     }
 
+    /// Why a POST that came by another node is not for a session of this one, as far as its head says.
+    pub(super) fn refuses_post(&self, head: &Head<'_>) -> Option<Reply> {
+        let reply = match Door::Engine.read(head, |sid| self.known(sid)) {
+            Intent::Post { .. } => return None,
+            Intent::Answer(reply) => reply,
+            _ => Refusal::BadRequest.into(),
+        };
+        Some(reply.allow_origin(head.header("origin")))
+    }
+
     fn task_at(&self, door: Door, head: &Head<'_>) -> Task {
         let task = match door.read(head, |sid| self.known(sid)) {
             Intent::Answer(reply) => {

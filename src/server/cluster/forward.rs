@@ -4,25 +4,34 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::bodies::Body;
 use super::requests::Answer;
 use super::{Cluster, PeerData};
 use crate::clock;
 use crate::cluster::{Malformed, Parcel, Reader, Target, Writer};
-use crate::id::NodeId;
+use crate::id::{NodeId, SessionId};
 use crate::limits::{CLUSTER_REQUEST_BYTES, CLUSTER_REQUESTS};
 use crate::server::opening::{Later, Opened};
 use crate::server::{Task, polling};
 use crate::sync::lock;
 use crate::wire::intent::{Head, Upgrade, polled_session};
 use crate::wire::reply::{Refusal, Reply};
+
+/// With a POST's head alone: whether its body would be taken (RFC 9110, 10.1.1).
+const EXPECT: (&str, &str) = ("expect", "100-continue");
+
+/// It would.
+const CONTINUE: u16 = 100;
+
+/// What a question can have for headers.
+const HEARD: [&str; 4] = [ASKED[0], ASKED[1], ASKED[2], EXPECT.0];
 
 /// The headers that an answer within a session depends on.
 const ASKED: [&str; 3] = ["origin", "content-type", "content-length"];
@@ -59,6 +68,24 @@ impl Question {
         }
     }
 
+    /// The same, before its body.
+    fn expecting(&self) -> Self {
+        let mut headers = self.headers.clone();
+        headers.push((EXPECT.0, EXPECT.1.to_owned()));
+        Self {
+            method: self.method.clone(),
+            query: self.query.clone(),
+            headers,
+            body: Bytes::new(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(other, _)| *other == name);
+        found.map(|(_, value)| &**value)
+    }
+
     fn write(&self) -> Bytes {
         let mut out = Writer::default();
         out.bytes(self.method.as_bytes());
@@ -73,7 +100,7 @@ impl Question {
         Ok(Self {
             method: from.text()?,
             query: from.text()?,
-            headers: read_headers(&ASKED, &mut from)?,
+            headers: read_headers(&HEARD, &mut from)?,
             body: from.bytes()?,
         })
     }
@@ -131,7 +158,7 @@ impl PeerData {
         }
         let asking = Asking {
             server: self.clone(),
-            node,
+            sid,
             question: Question::of(head),
         };
         match head.method {
@@ -167,7 +194,7 @@ impl Post {
 /// A request that is to be asked of another node.
 pub(crate) struct Asking {
     server: PeerData,
-    node: NodeId,
+    sid: SessionId,
     question: Question,
 }
 
@@ -176,42 +203,87 @@ impl Asking {
         mut self,
         next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
     ) -> Reply {
-        let limits = Arc::clone(&self.server.inner.settings.limits);
-        let body = collect(next, limits.max_message);
-        match tokio::time::timeout(limits.body_timeout, body).await {
+        let body = self.collect(next);
+        let patience = self.server.inner.settings.limits.body_timeout;
+        match tokio::time::timeout(patience, body).await {
             Ok(Ok(body)) => self.question.body = body,
-            Ok(Err(refusal)) => return self.refuse(refusal),
+            Ok(Err(reply)) => return reply,
             Err(_) => return self.refuse(Refusal::BodyTimeout),
         }
         self.answer().await
     }
 
+    /// All of the body. The session's node is asked about it first, if it is long.
+    async fn collect<E>(
+        &self,
+        mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
+    ) -> Result<Bytes, Reply> {
+        let max = self.server.inner.settings.limits.max_message;
+        let length = self.question.header("content-length");
+        if length.is_some_and(|length| length.parse().is_ok_and(|length: u64| length > max as u64))
+        {
+            return Err(self.refuse(Refusal::TooLarge));
+        }
+        let cluster = self.server.cluster();
+        let cluster = cluster.ok_or_else(|| self.refuse(Refusal::SessionUnknown))?;
+        let mut body = Body::new(&cluster.bodies, self.sid);
+        loop {
+            let piece = match poll_fn(&mut next).await {
+                None => return Ok(body.take()),
+                Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => piece,
+                Some(Ok(_)) => return Err(self.refuse(Refusal::TooLarge)),
+                Some(Err(_)) => return Err(self.refuse(Refusal::BadRequest)),
+            };
+            while !body.push(&piece) {
+                if body.is_known() {
+                    return Err(self.refuse(Refusal::Unavailable));
+                }
+                let reply = self.ask(self.question.expecting().write()).await;
+                if reply.status != CONTINUE {
+                    return Err(reply);
+                }
+                if !body.note_known() {
+                    return Err(self.refuse(Refusal::Unavailable));
+                }
+            }
+        }
+    }
+
+    async fn answer(mut self) -> Reply {
+        let question = self.question.write();
+        // Its memory need not wait together with the client.
+        self.question.body = Bytes::new();
+        self.ask(question).await
+    }
+
     /// Asks, and waits for the answer. Dropped before, it tells the other node that its client has
     /// cut the request.
-    async fn answer(self) -> Reply {
+    async fn ask(&self, question: Bytes) -> Reply {
         let Some(cluster) = self.server.cluster() else {
             return self.refuse(Refusal::SessionUnknown);
         };
         let limits = &self.server.inner.settings.limits;
         // The longest that a session can be silent, and some more.
         let patience = limits.ping_interval + limits.ping_timeout + Duration::from_secs(15);
-        let number = cluster.number();
+        let (node, number) = (self.sid.node(), cluster.number());
         let until = clock::now() + patience;
-        let expected = lock(&cluster.requests).expect(number, self.node, until);
+        let expected = lock(&cluster.requests).expect(number, node, until);
         let Some(answered) = expected else {
             return self.refuse(Refusal::Unavailable);
         };
         let mut open = Open {
             cluster,
-            node: self.node,
+            node,
             number,
             asked: false,
         };
         let parcel = Parcel::Request {
             request: number,
-            body: self.question.write(),
+            body: question,
         };
-        if cluster.publish(Target::Node(self.node), &parcel).is_err() {
+        let published = cluster.publish(Target::Node(node), &parcel);
+        drop(parcel);
+        if published.is_err() {
             return self.refuse(Refusal::Unavailable);
         }
         open.asked = true;
@@ -227,16 +299,14 @@ impl Asking {
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {
-        let mut headers = self.question.headers.iter();
-        let origin = headers.find(|(name, _)| *name == "origin");
-        Reply::from(refusal).allow_origin(origin.map(|(_, origin)| &**origin))
+        Reply::from(refusal).allow_origin(self.question.header("origin"))
     }
 }
 
 impl fmt::Debug for Asking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asking")
-            .field("node", &self.node)
+            .field("node", &self.sid.node())
             .finish_non_exhaustive()
     }
 }
@@ -258,23 +328,6 @@ impl Drop for Open<'_> {
             let _ = self
                 .cluster
                 .publish(Target::Node(self.node), &Parcel::Cut { request });
-        }
-    }
-}
-
-async fn collect<E>(
-    mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
-    max: usize,
-) -> Result<Bytes, Refusal> {
-    let mut body = BytesMut::new();
-    loop {
-        match poll_fn(&mut next).await {
-            None => return Ok(body.freeze()),
-            Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => {
-                body.extend_from_slice(&piece);
-            }
-            Some(Ok(_)) => return Err(Refusal::TooLarge),
-            Some(Err(_)) => return Err(Refusal::BadRequest),
         }
     }
 }
@@ -372,6 +425,10 @@ impl PeerData {
                     lines.for_each(|(name, value)| show(name, value));
                 },
             };
+            if question.header(EXPECT.0).is_some() {
+                let refused = self.refuses_post(&head);
+                return refused.unwrap_or_else(|| Reply::new(CONTINUE, "text/plain", ""));
+            }
             self.task_within(&head)
         };
         match task {

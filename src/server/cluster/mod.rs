@@ -5,6 +5,7 @@
 //! same order. The lock order is: a client's membership, a watch, a session.
 
 mod agenda;
+mod bodies;
 mod counters;
 mod forward;
 mod inbound;
@@ -37,6 +38,7 @@ use crate::id::{NodeId, PeerId, RoomId, SessionId};
 use crate::limits::{CLUSTER_OVERLOAD_TIME, Limits};
 use crate::sync::lock;
 use agenda::Agenda;
+use bodies::Bodies;
 use counters::Counters;
 use forward::Serving;
 use requests::Requests;
@@ -71,6 +73,7 @@ pub(super) struct Cluster {
     agenda: Mutex<Agenda>,
     pieces: Mutex<Pieces>,
     requests: Mutex<Requests>,
+    bodies: Mutex<Bodies>,
     serving: Mutex<Serving>,
     searches: Mutex<Searches>,
     counters: Counters,
@@ -107,6 +110,7 @@ impl Cluster {
             agenda: Mutex::new(Agenda::new(now)),
             pieces: Mutex::default(),
             requests: Mutex::default(),
+            bodies: Mutex::default(),
             serving: Mutex::default(),
             searches: Mutex::default(),
             counters: Counters::new(),
