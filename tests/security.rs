@@ -30,6 +30,7 @@ fn every_test_that_is_named_is_there() {
             || tests.contains(&format!("#[test]\nfn {name}("))
             || tests.contains(&format!("    #[test]\n    fn {name}("))
             || tests.contains(&format!("#[tokio::test]\nasync fn {name}("))
+            || tests.contains(&format!("    #[tokio::test]\n    async fn {name}("))
             || tests.contains(&format!("{name}(Host::"));
         assert!(is_run, "{cited} is never run");
         found += 1;

@@ -219,8 +219,9 @@ impl Builder {
     /// of its next websocket, `resume.<resume>.<count>`; the next READY says whether it is `resumed`.
     /// The peer stays in its rooms meanwhile, and what is said to it is kept within
     /// [`max_recovery`](Self::max_recovery); the others hear nothing of it unless it does not come
-    /// back. Who leaves on purpose (a disconnect packet, a page that is closed, a close frame over plain
-    /// JSON), who is disconnected by the server, and who does not keep up has left at once.
+    /// back. Who leaves on purpose (a disconnect packet, a websocket whose page is closed, a close frame
+    /// over plain JSON), who is disconnected by the server, and who does not keep up has left at once. A
+    /// page that was on long-polling cannot be told from a loss.
     ///
     /// Who comes back is asked by [`authorize`](Self::authorize) again, and is who that says from then
     /// on; [`on_connect`](Self::on_connect) is not called and

@@ -8,7 +8,7 @@ use super::client::Client;
 use crate::clock;
 use crate::ice::IceServers;
 use crate::id::PeerId;
-use crate::session::Session;
+use crate::session::{Session, Wire};
 use crate::wire::notice;
 
 impl PeerData {
@@ -17,6 +17,15 @@ impl PeerData {
     pub(super) fn mint(&self, peer: &PeerId) -> Option<String> {
         let servers = self.inner.settings.ice.as_ref()?;
         Some(servers.mint(peer.as_str(), SystemTime::now()))
+    }
+
+    /// What a client hears together with its id, where its wire has a place for that.
+    pub(super) fn mint_for(&self, client: &Client, peer: &PeerId) -> Option<String> {
+        if client.wire == Wire::Json {
+            self.mint(peer)
+        } else {
+            None
+        }
     }
 
     /// What was minted has been given to the client. Once its session is free again, it is to

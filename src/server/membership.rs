@@ -12,7 +12,7 @@ use crate::cluster::Member;
 use crate::ending::CloseReason;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
-use crate::session::{Ending, Presence, Wire};
+use crate::session::{Ending, Presence};
 use crate::signal::Signal;
 use crate::wire::notice;
 
@@ -80,8 +80,7 @@ impl PeerData {
             client.close(CloseReason::ProtocolError);
             return None;
         }
-        let tells_ice = client.wire == Wire::Json;
-        let ice = if tells_ice { self.mint(&id) } else { None };
+        let ice = self.mint_for(client, &id);
         let (accepted, wakes) = client.step(|session| {
             if let Some(recovery) = recovery {
                 session.recoverable(recovery);

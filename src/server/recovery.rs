@@ -104,12 +104,7 @@ impl PeerData {
         identity: &Identity,
     ) -> Option<Peer> {
         let presence = Presence::main(claim.peer);
-        let tells_ice = client.wire == Wire::Json;
-        let ice = if tells_ice {
-            self.mint(&claim.peer)
-        } else {
-            None
-        };
+        let ice = self.mint_for(client, &claim.peer);
         let field = self.inner.settings.tracer.field(identity);
         let held = Held::new(old);
         let (handed, wakes) = client.step(|session| {
