@@ -1,0 +1,163 @@
+//! Long-polling through a proxy that knows of no sessions: each request may come to another node.
+
+use crate::support::{
+    Peer, ROOM, Request, Revision, Socket, Wire, cluster, event, event_to, eventually, id, room,
+    within,
+};
+use peer_data_server::{CloseReason, LifecycleEvent};
+use serde_json::Value;
+
+#[tokio::test]
+async fn long_polling_needs_no_sticky_sessions() {
+    let (_bus, nodes) = cluster::<3>().await;
+    let sites = [&nodes[0].site, &nodes[1].site, &nodes[2].site];
+    for revision in Revision::BOTH {
+        let mut ann = Peer::connect(&nodes[0].site, Wire::Polling(revision)).await;
+        let mut ben = Peer::connect(&nodes[1].site, Wire::Polling(revision)).await;
+        for (peer, node) in [(&mut ann, &nodes[0]), (&mut ben, &nodes[1])] {
+            peer.polling().go_round(&sites);
+            let ack = peer.ask(&event("CONNECT", ROOM, Value::Null)).await;
+            ack["id"].as_str().unwrap().clone_into(&mut peer.id);
+            assert!(peer.id.starts_with(node.id.as_str()), "{ack}");
+        }
+        assert_eq!(ann.signal().await["caller"]["id"], ben.id);
+        let long = "x".repeat(600_000);
+        for round in 0..6 {
+            ann.send(&event_to(&ben.id, "OFFER", ROOM, round)).await;
+            assert_eq!(ben.signal().await["payload"], round);
+            ben.send(&event_to(&ann.id, "ANSWER", ROOM, long.clone()))
+                .await;
+            assert_eq!(ann.signal().await["payload"], long);
+        }
+        let binary = r#"{"type":"CHAT","room":{"id":"r"},"payload":{"_placeholder":true,"num":0}}"#;
+        ann.send_raw(binary, &[b"\x00\xff"]).await;
+        assert_eq!(ben.hear().await.attachments, [b"\x00\xff"]);
+        assert!(nodes[2].server.disconnect(&id(&ann)));
+        assert!(nodes[2].server.disconnect(&id(&ben)));
+        eventually("both are gone", || {
+            nodes[..2].iter().all(|node| node.server.peer_count() == 0)
+        })
+        .await;
+    }
+    assert!(nodes[0].server.members(&room()).is_empty());
+}
+
+#[tokio::test]
+async fn a_poll_that_its_client_cuts_ends_the_session_at_its_node() {
+    let (bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    let mut lifecycle = nodes[0].server.lifecycle();
+    ann.polling().go_round(&[&nodes[1].site]);
+    let received = bus.received_by(nodes[0].id);
+    let poll = ann.polling().start_get().await;
+    eventually("the poll has come to her node", || {
+        bus.received_by(nodes[0].id) > received
+    })
+    .await;
+    // Her node has read it once it has answered something that came later.
+    nodes[1].server.find_members(&room()).await;
+    drop(poll);
+    loop {
+        match within("the end of the session", lifecycle.next()).await {
+            Some(LifecycleEvent::Disconnected { peer, reason, .. }) => {
+                assert_eq!(peer.id(), id(&ann));
+                assert_eq!(reason, CloseReason::TransportLost);
+                break;
+            }
+            Some(LifecycleEvent::Left { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // And whoever has no session at any node is told so by all.
+    for node in &nodes {
+        let answer = Request::get(&ann.polling().target());
+        answer.send(node.site.address).await.is_unknown_session();
+    }
+}
+
+#[tokio::test]
+async fn a_session_moves_to_a_websocket_at_its_own_node_only() {
+    let (_bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    let upgrade = ann.polling().upgrade_target();
+    assert_eq!(
+        Socket::try_open(nodes[1].site.address, &upgrade)
+            .await
+            .err(),
+        Some(400)
+    );
+    // Polling goes on.
+    ann.polling().go_round(&[&nodes[1].site]);
+    let answer = ann.ask(&event("CHAT", ROOM, "x")).await;
+    assert_eq!(answer["ok"], true);
+    assert!(
+        Socket::try_open(nodes[0].site.address, &upgrade)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn polls_for_a_node_that_dies_end() {
+    let (_bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    ann.polling().go_round(&[&nodes[1].site]);
+    let mut poll = ann.polling().start_get().await;
+    nodes[1].site.catch_up().await;
+    nodes[0].server.leave_cluster().await;
+    let answer = within("an answer", poll.response()).await;
+    answer.is_unknown_session();
+    let answer = Request::get(&ann.polling().target());
+    answer
+        .send(nodes[1].site.address)
+        .await
+        .is_unknown_session();
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_where_it_comes() {
+    let (bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    ann.polling().go_round(&[&nodes[1].site]);
+    let published = bus.published();
+    let answer = ann.polling().post_body("x".repeat(1_000_001)).await;
+    assert_eq!(answer.status, 413);
+    assert!(bus.published() - published <= 2, "beats at most");
+}
+
+#[tokio::test]
+async fn a_long_body_comes_only_for_a_session_that_its_node_knows() {
+    let (bus, nodes) = cluster::<2>().await;
+    for revision in Revision::BOTH {
+        let mut ann = nodes[0].join(Wire::Polling(revision)).await;
+        ann.polling().go_round(&[&nodes[1].site]);
+        let target = ann.polling().target();
+        let begin = async |target: &str| {
+            let request = Request::post(target, vec![b'4'; 20_000]).announce(600_000);
+            request.start(nodes[1].site.address).await
+        };
+        // Her own waits for the rest.
+        let received = bus.received_by(nodes[0].id);
+        let mut hers = begin(&target).await;
+        eventually("her node is asked", || {
+            bus.received_by(nodes[0].id) > received
+        })
+        .await;
+        // It has answered once it has answered something that came later.
+        nodes[1].server.find_members(&room()).await;
+
+        // Somebody's who knows of her node and nothing else does not.
+        let (head, sid) = target.split_once("sid=").unwrap();
+        let (node, secret) = sid.split_at(nodes[0].id.as_str().len());
+        let guess = format!(
+            "{head}sid={node}{}",
+            secret.chars().rev().collect::<String>()
+        );
+        begin(&guess).await.response().await.is_unknown_session();
+        // Nor a second one of hers, while the first is coming.
+        assert_eq!(begin(&target).await.response().await.status, 503);
+
+        hers.write(&vec![b'4'; 580_000]).await;
+        hers.response().await.is_ok();
+    }
+}
