@@ -5,6 +5,9 @@
 //! cargo run --release --example limits
 //! ```
 //!
+//! Request heads that never end are the HTTP server's to bound, or a proxy's: `axum::serve` waits for
+//! them. The example `standalone` does not.
+//!
 //! `PORT` (default 3000) says where; `PEER_DATA_*` variables win over what stands here.
 
 use std::error::Error;

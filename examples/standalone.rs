@@ -13,31 +13,41 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
+use axum::Router;
+use axum::body::Body;
+#[cfg(feature = "inspector")]
+use axum::extract::Request as Asked;
 use axum::http::header::CONTENT_TYPE;
 #[cfg(feature = "inspector")]
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{Request, StatusCode};
 #[cfg(feature = "inspector")]
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Router, ServiceExt};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use peer_data_server::{Builder, ClientAddress, PeerData, PeerDataLayer};
+use peer_data_server::{Builder, ClientAddress, PeerData, PeerDataLayer, PeerDataService};
 use tikv_jemallocator::Jemalloc;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tower::Layer;
-use tower::util::{MapRequestLayer, MapResponseLayer};
+use tower::util::MapRequest;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: &str = "3000";
 const DEFAULT_GRACE: &str = "10000";
+/// Clients on long-polling, and proxies, use their connections again within a heartbeat of 25 s.
+const DEFAULT_HEAD_TIMEOUT: &str = "30000";
 
 /// What whoever opens the inspector has to show.
 const TOKEN: &str = "PEER_DATA_INSPECTOR_TOKEN";
@@ -48,6 +58,9 @@ const SECONDS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 
 /// Upper bounds of the members of a room: calls, meetings, audiences.
 const MEMBERS: [f64; 9] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0];
+
+/// How long no connection is accepted after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often what was measured is brought together, whether or not anybody asks for it.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -80,6 +93,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let host: IpAddr = variable("HOST", DEFAULT_HOST)?;
     let port: u16 = variable("PORT", DEFAULT_PORT)?;
     let grace = Duration::from_millis(variable("GRACE_MS", DEFAULT_GRACE)?);
+    let patience = variable("HEAD_TIMEOUT_MS", DEFAULT_HEAD_TIMEOUT)?;
+    let http = http(Duration::from_millis(patience));
+    log();
     // Before the server, which finds it there.
     let metrics = record()?;
     let server = Builder::from_env()?.build()?;
@@ -92,32 +108,97 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(move || async move { ready(&handle) }));
     // Around the router and not within: a router boxes what it serves, for as long as a poll waits.
-    let app = (
-        MapRequestLayer::new(name_client),
-        MapResponseLayer::new(IntoResponse::into_response),
-        PeerDataLayer::from(server.clone()),
-    )
-        .layer(pages)
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let app = PeerDataLayer::from(server.clone()).layer(pages);
 
     let listener = listen((host, port).into())
         .map_err(|error| format!("cannot listen on {host} port {port}: {error}"))?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("signaling on http://{}", listener.local_addr()?);
-    axum::serve(listener, app)
-        // First signaling, while axum still answers, and then the rest.
-        .with_graceful_shutdown(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+    let mut ending = pin!(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        // First signaling, while requests are still answered, and then the rest.
+        match server.shutdown(grace).await {
+            0 => {}
+            open => eprintln!("standalone: {open} still open after {grace:?}"),
+        }
+    });
+    let (end, connections) = watch::channel(());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut ending => break,
+        };
+        match accepted {
+            Ok(accepted) => {
+                let (app, connections) = (app.clone(), connections.clone());
+                tokio::spawn(serve_connection(http.clone(), accepted, app, connections));
             }
-            match server.shutdown(grace).await {
-                0 => {}
-                open => eprintln!("standalone: {open} still open after {grace:?}"),
+            Err(error) => {
+                // A connection that is gone already, or too many open files: both pass.
+                eprintln!("standalone: accept: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-        })
-        .await?;
+        }
+    }
+    drop(connections);
+    end.send_replace(());
+    // The last polls are being answered. Whoever takes longer is cut.
+    let _ = tokio::time::timeout(grace, end.closed()).await;
     Ok(())
+}
+
+/// How connections are served. `axum::serve` would wait for the head of a request for ever, and needs
+/// twice the memory to read it: it looks first whether it is HTTP/2. Without TLS no browser speaks that.
+fn http(patience: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience);
+    http
+}
+
+/// Serves one connection until it ends, or until it has nothing more to answer and the server ends.
+async fn serve_connection(
+    http: http1::Builder,
+    (stream, address): (TcpStream, SocketAddr),
+    app: PeerDataService<Router>,
+    mut ending: watch::Receiver<()>,
+) {
+    let app = MapRequest::new(app, move |mut request: Request<Incoming>| {
+        // Limits that count by address go by that.
+        request.extensions_mut().insert(ClientAddress(address));
+        request.map(Body::new)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = pin!(connection.with_upgrades());
+    // A client that breaks off is no error of ours, and its session has heard of it.
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = ending.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Tells what becomes of sessions, if somebody has said by `RUST_LOG` how much of it.
+fn log() {
+    #[cfg(feature = "tracing")]
+    if std::env::var_os("RUST_LOG").is_some() {
+        use tracing_subscriber::layer::SubscriberExt;
+        use tracing_subscriber::util::SubscriberInitExt;
+
+        let filter = std::env::var("RUST_LOG").unwrap_or_default();
+        match filter.parse::<tracing_subscriber::filter::Targets>() {
+            Ok(targets) => {
+                let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+                tracing_subscriber::registry()
+                    .with(lines.with_ansi(false))
+                    .with(targets)
+                    .init();
+            }
+            Err(error) => eprintln!("standalone: RUST_LOG: {filter:?}: {error}"),
+        }
+    }
 }
 
 /// Connections that may wait to be accepted. When many clients come back at once, the usual 128 are
@@ -161,7 +242,7 @@ fn inspect(app: Router, server: &PeerData) -> Result<Router, String> {
     }
     let inspector = Router::new()
         .fallback_service(peer_data_server::Inspector::new(server))
-        .layer(from_fn(move |request: Request, next: Next| {
+        .layer(from_fn(move |request: Asked, next: Next| {
             // The page itself is no secret: it asks for the token.
             let may = !request.uri().path().starts_with("/api/") || shows(&request, &token);
             async move {
@@ -176,7 +257,7 @@ fn inspect(app: Router, server: &PeerData) -> Result<Router, String> {
 
 /// Whether a request has the token, in a time that does not tell how much of it is right.
 #[cfg(feature = "inspector")]
-fn shows(request: &Request, token: &str) -> bool {
+fn shows(request: &Asked, token: &str) -> bool {
     let shown = request.headers().get(AUTHORIZATION);
     let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     shown.is_some_and(|shown| {
@@ -199,16 +280,6 @@ fn inspect(app: Router, _server: &PeerData) -> Result<Router, String> {
 fn scrape(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, kind)], metrics.render())
-}
-
-/// Says where a client comes from: limits that count by address go by that.
-fn name_client(mut request: Request) -> Request {
-    // In place of the crate's feature `axum`, with which signaling finds the address by itself.
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    if let Some(&ConnectInfo(address)) = from {
-        request.extensions_mut().insert(ClientAddress(address));
-    }
-    request
 }
 
 /// What load balancers ask: whether to send new clients here.
@@ -241,7 +312,7 @@ fn help() {
             "" => "none",
             default => default,
         };
-        println!("  {name:<30} {meaning} [{default}]");
+        println!("  {name:<36} {meaning} [{default}]");
     };
     line("HOST", DEFAULT_HOST, "the address to listen on");
     line("PORT", DEFAULT_PORT, "the port to listen on");
@@ -250,6 +321,14 @@ fn help() {
         DEFAULT_GRACE,
         "how long clients have to go on SIGTERM, in milliseconds",
     );
+    line(
+        "HEAD_TIMEOUT_MS",
+        DEFAULT_HEAD_TIMEOUT,
+        "how long the head of a request may take, in milliseconds",
+    );
+    if cfg!(feature = "tracing") {
+        line("RUST_LOG", "", "what to log of sessions, such as info");
+    }
     line(TOKEN, "", "opens /inspector to whoever shows it");
     for variable in Builder::VARIABLES {
         line(variable.name, variable.default, variable.meaning);

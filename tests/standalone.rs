@@ -214,3 +214,35 @@ async fn clients_are_counted_by_their_address() {
     assert_eq!(get(program.address, path).await.status, 429);
     program.stop().await;
 }
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let program = start(&[("HEAD_TIMEOUT_MS", "200")]).await;
+    let address = program.address;
+    let mut json = Socket::open(address, "/peer-data").await;
+    assert!(json.text().await.contains("READY"));
+    let opened = get(address, "/socket.io/?EIO=4&transport=polling").await;
+    let sid = opened.text().split('"').nth(3).expect("a sid").to_owned();
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let mut poll = Request::get(&path).start(address).await;
+    for head in [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n",
+    ] {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("written");
+        let mut heard = Vec::new();
+        // At the end of its time, or at once where it cannot be a head.
+        let _ = within("its end", stream.read_to_end(&mut heard)).await;
+        assert!(!heard.starts_with(b"HTTP/1.1 200"), "{head:?}");
+    }
+    // Neither a websocket nor a poll is one.
+    json.send(&event("CONNECT", "r", 0).to_string()).await;
+    json.send(&json!({}).to_string()).await;
+    assert!(json.text().await.contains("malformed"));
+    Request::post(&path, "40").send(address).await.is_ok();
+    assert!(poll.response().await.text().starts_with("40{"));
+    program.stop().await;
+}

@@ -63,7 +63,8 @@
 //! - A client that does not read what it is sent is not read either, once the buffers of the
 //!   connection are full. Its session ends after [`write_timeout`](crate::Limits::write_timeout) or
 //!   when its outbox is full, and its rooms are told; its connection and what actix has buffered
-//!   for it, when TCP gives it up.
+//!   for it, when TCP gives it up, which a client that only never reads can put off for ever. Such a
+//!   connection is in no limit of this crate any more, but it is in `HttpServer::max_connections`.
 //! - actix compares paths decoded: `/socket%2eio/` is `/socket.io/` here.
 
 #[cfg(feature = "inspector")]
