@@ -93,6 +93,9 @@ pub struct Limits {
     /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
     /// need, and few enough that a departure is told within milliseconds. Over it: `busy`.
     pub max_rooms_per_peer: usize,
+    /// Places in rooms that all peers may have together. 1,000,000: ten rooms for each of the sessions
+    /// that there may be; rooms of one take half a gigabyte then. Over it: `busy`.
+    pub max_memberships: usize,
     /// Peers that may be in one room at a time. 10,000: a full room that talks is already more
     /// than most machines can do. Over it: `room_full`.
     pub max_peers_per_room: usize,
@@ -162,6 +165,7 @@ impl Default for Limits {
             max_handshake: 16 << 10,
             max_outbox: 4 << 20,
             max_rooms_per_peer: 10_000,
+            max_memberships: 1_000_000,
             max_peers_per_room: 10_000,
             max_sessions: 100_000,
             max_handshakes: 20_000,
@@ -199,6 +203,7 @@ impl Limits {
     /// | `max_handshake` | 8 KiB | a large token |
     /// | `max_outbox` | 1 MiB | a whole call's set-up for one who is away for seconds |
     /// | `max_rooms_per_peer` | 100 | a peer tells all of them when it leaves |
+    /// | `max_memberships` | 500,000 | ten rooms for each session |
     /// | `max_peers_per_room` | 1,000 | each event to a room is as many sends |
     /// | `max_sessions` | 50,000 | about a gigabyte, half of that of the default |
     /// | `max_handshakes` | 5,000 | all clients within some seconds after a restart |
@@ -233,6 +238,7 @@ impl Limits {
             max_handshake: 8 << 10,
             max_outbox: 1 << 20,
             max_rooms_per_peer: 100,
+            max_memberships: 500_000,
             max_peers_per_room: 1_000,
             max_sessions: 50_000,
             max_handshakes: 5_000,

@@ -132,6 +132,13 @@ impl Builder {
         self
     }
 
+    /// Places in rooms that all peers may have together. Default 1,000,000; over it `busy`. See
+    /// [`Limits::max_memberships`].
+    pub fn max_memberships(mut self, count: usize) -> Self {
+        self.limits.max_memberships = count;
+        self
+    }
+
     /// Rooms that one peer may be in at a time. Default 10,000. See
     /// [`Limits::max_rooms_per_peer`].
     pub fn max_rooms_per_peer(mut self, count: usize) -> Self {
@@ -291,6 +298,7 @@ pub(super) fn check(mut limits: Limits, outbox: Option<usize>) -> Result<Limits,
             1,
             usize::MAX,
         ),
+        ("max_memberships", limits.max_memberships, 1, usize::MAX),
         (
             "max_peers_per_room",
             limits.max_peers_per_room,
@@ -388,6 +396,7 @@ mod tests {
                 limits.max_handshake,
                 limits.max_outbox,
                 limits.max_rooms_per_peer,
+                limits.max_memberships,
                 limits.max_peers_per_room,
                 limits.max_sessions,
                 limits.max_handshakes,

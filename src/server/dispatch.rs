@@ -336,6 +336,9 @@ impl PeerData {
         let entered = entered.map_err(|error| {
             let (code, message) = match error {
                 JoinError::TooManyRooms => (Code::Busy, "you are in too many rooms"),
+                JoinError::TooManyMemberships => {
+                    (Code::Busy, "the server has no more places in rooms")
+                }
                 JoinError::RoomFull => (Code::RoomFull, "the room is full"),
                 _ => (Code::Refused, "you cannot join that room"),
             };

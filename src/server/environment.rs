@@ -152,6 +152,13 @@ impl Builder {
             apply: |builder, value| Ok(builder.max_rooms_per_peer(number(value)?)),
         },
         Variable {
+            name: "PEER_DATA_MAX_MEMBERSHIPS",
+            setting: "max_memberships",
+            default: "1000000",
+            meaning: "places in rooms that all peers may have together",
+            apply: |builder, value| Ok(builder.max_memberships(number(value)?)),
+        },
+        Variable {
             name: "PEER_DATA_BODY_TIMEOUT_MS",
             setting: "body_timeout",
             default: "30000",

@@ -27,6 +27,9 @@ pub enum JoinError {
     /// It is in as many rooms as a peer may be in:
     /// [`max_rooms_per_peer`](crate::Limits::max_rooms_per_peer).
     TooManyRooms,
+    /// All peers together have as many places in rooms as the server gives:
+    /// [`max_memberships`](crate::Limits::max_memberships).
+    TooManyMemberships,
     /// The room takes no more peers: [`max_peers_per_room`](crate::Limits::max_peers_per_room), or
     /// the [`capacity`](crate::Policy::capacity) that a policy gives it.
     RoomFull,
@@ -38,6 +41,7 @@ impl fmt::Display for JoinError {
             Self::NoSuchPeer => "no peer of that id is connected",
             Self::NotInRoom => "the peer is not in the room that it was to leave",
             Self::TooManyRooms => "the peer is in too many rooms",
+            Self::TooManyMemberships => "the server has no more places in rooms",
             Self::RoomFull => "the room is full",
         })
     }
@@ -166,7 +170,8 @@ impl PeerData {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::RoomFull`]. Policies are
+    /// [`JoinError::NoSuchPeer`], [`JoinError::TooManyRooms`], [`JoinError::TooManyMemberships`],
+    /// [`JoinError::RoomFull`]. Policies are
     /// not asked to [`admit`](crate::Policy::admit) it: the application has decided.
     ///
     /// ```

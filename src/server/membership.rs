@@ -1,6 +1,7 @@
 //! Who comes to be a peer, who is in which room, and who hears of it: each change and all that is
 //! said of it are one step of the client that it is about, whichever thread makes it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use super::batch::Batch;
@@ -153,14 +154,23 @@ impl PeerData {
         room: &RoomId,
         leaving: Option<&RoomId>,
     ) -> Result<(), JoinError> {
-        let broker = &self.inner.broker;
+        let (broker, limits) = (&self.inner.broker, &self.inner.settings.limits);
         let left = usize::from(leaving.is_some());
-        let count = broker.room_count_of(id).saturating_sub(left);
-        let full = count >= self.inner.settings.limits.max_rooms_per_peer;
-        if full && !broker.is_member(id, room.as_str()) {
-            return Err(JoinError::TooManyRooms);
+        let one_more = |count: usize, max| count.saturating_sub(left) < max;
+        let refusal = if !one_more(broker.room_count_of(id), limits.max_rooms_per_peer) {
+            JoinError::TooManyRooms
+        } else if !one_more(
+            self.inner.memberships.load(Ordering::Relaxed),
+            limits.max_memberships,
+        ) {
+            JoinError::TooManyMemberships
+        } else {
+            return Ok(());
+        };
+        if broker.is_member(id, room.as_str()) {
+            return Ok(());
         }
-        Ok(())
+        Err(refusal)
     }
 
     /// Takes a peer out of a room and gives `signal` to the others there. `None` if it was not in

@@ -42,7 +42,7 @@ mod turn;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Instant;
 
 pub use builder::Builder;
@@ -121,6 +121,8 @@ struct Inner {
     inspection: Inspection,
     /// What is kept for peers that may come back.
     recovered: Arc<Budget>,
+    /// Places in rooms that peers have.
+    memberships: AtomicUsize,
     /// Events that nobody asked for.
     ignored: AtomicU64,
     /// None, where this node is all there is.
@@ -206,6 +208,7 @@ impl PeerData {
                 broker: Broker::new(),
                 sessions: Drawn::new(),
                 listeners: Listeners::default(),
+                memberships: AtomicUsize::new(0),
                 ignored: AtomicU64::new(0),
                 cluster,
             }),

@@ -1,5 +1,7 @@
 //! What the server tells its observers, beside what each session tells its own.
 
+use std::sync::atomic::Ordering;
+
 use super::client::Client;
 use super::{Peer, PeerData};
 use crate::broker::Departure;
@@ -34,6 +36,7 @@ impl PeerData {
     }
 
     pub(super) fn note_joined(&self, client: &Client, id: &PeerId, room: &RoomId, members: usize) {
+        self.inner.memberships.fetch_add(1, Ordering::Relaxed);
         if members == 1 {
             self.inner.metrics.room_opened();
         }
@@ -43,6 +46,7 @@ impl PeerData {
     }
 
     pub(super) fn note_left(&self, client: &Client, id: &PeerId, departure: &Departure<Client>) {
+        self.inner.memberships.fetch_sub(1, Ordering::Relaxed);
         if departure.others.is_empty() {
             self.inner.metrics.room_closed();
         }

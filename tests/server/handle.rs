@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Frame, Host, Peer, Polling, ROOM, Request, Revision, Site, Socket, Wire, all_quiet, decode,
-    event_to, eventually, everybody, on_each_host, within,
+    event, event_to, eventually, everybody, on_each_host, within,
 };
 use peer_data_server::{
     CloseReason, Identity, JoinError, Lifecycle, LifecycleEvent, PeerId, RoomId, Transport,
@@ -24,6 +24,7 @@ on_each_host!(
     a_room_can_be_closed,
     who_is_not_there_cannot_be_moved,
     nobody_is_put_into_too_many_rooms,
+    all_together_have_so_many_places,
     a_trusted_proxy_tells_the_address,
     an_address_can_be_banned,
     who_a_peer_is_stays_known_to_the_end,
@@ -245,6 +246,28 @@ async fn nobody_is_put_into_too_many_rooms(host: Host) {
     assert_eq!(server.move_peer(&id(&peer), &one, &three), Ok(()));
     assert_eq!(server.move_peer(&id(&peer), &three, &two), Ok(()));
     assert_eq!(server.rooms(), [two]);
+}
+
+async fn all_together_have_so_many_places(host: Host) {
+    let site = host.start_with(|builder| builder.max_memberships(3)).await;
+    let server = &site.server;
+    let mut ann = Peer::join(&site, Wire::Json, "one").await;
+    let mut ben = Peer::join(&site, Wire::Socket(Revision::V4), "one").await;
+    assert_eq!(ann.signal().await["type"], "CONNECT");
+    let [two, three] = ["two", "three"].map(room);
+    assert_eq!(server.join(&id(&ann), &two), Ok(()));
+    let refused = server.join(&id(&ann), &three);
+    assert_eq!(refused, Err(JoinError::TooManyMemberships));
+    let answer = ben.ask(&event("CONNECT", "three", 1)).await;
+    assert_eq!(answer["code"], "busy", "{answer}");
+    assert_eq!(ben.signal().await["payload"]["code"], "busy");
+    // Who is there needs no other place, who moves takes its own along, and who goes leaves one.
+    assert_eq!(server.join(&id(&ann), &two), Ok(()));
+    assert_eq!(server.move_peer(&id(&ann), &two, &three), Ok(()));
+    assert!(server.disconnect(&id(&ann)));
+    eventually("her places are free", || server.rooms().len() == 1).await;
+    assert_eq!(server.join(&id(&ben), &two), Ok(()));
+    assert_eq!(server.join(&id(&ben), &three), Ok(()));
 }
 
 async fn next(lifecycle: &mut Lifecycle) -> LifecycleEvent {
