@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The page itself holds nothing, and asks for the token when it is refused what is below `/api/`.
+/// The page itself holds nothing, and asks for the token when it is refused all else.
 async fn operators_only(
     State(token): State<String>,
     request: Request,
@@ -46,7 +46,7 @@ async fn operators_only(
     let shown = request.headers().get(AUTHORIZATION);
     let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let known = shown.is_some_and(|shown| is_same(shown, token.as_bytes()));
-    if known || !request.uri().path().starts_with("/api/") {
+    if known || matches!(request.uri().path(), "" | "/") {
         Ok(next.run(request).await)
     } else {
         Err(StatusCode::UNAUTHORIZED)

@@ -244,7 +244,7 @@ fn inspect(app: Router, server: &PeerData) -> Result<Router, String> {
         .fallback_service(peer_data_server::Inspector::new(server))
         .layer(from_fn(move |request: Asked, next: Next| {
             // The page itself is no secret: it asks for the token.
-            let may = !request.uri().path().starts_with("/api/") || shows(&request, &token);
+            let may = matches!(request.uri().path(), "" | "/") || shows(&request, &token);
             async move {
                 if may {
                     return next.run(request).await;

@@ -246,3 +246,47 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
     assert!(poll.response().await.text().starts_with("40{"));
     program.stop().await;
 }
+
+/// Both examples that have an inspector behind a token.
+#[cfg(feature = "inspector")]
+#[tokio::test]
+async fn the_inspector_asks_for_its_token_however_it_is_spelled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (example, variable) in [
+        ("standalone", "PEER_DATA_INSPECTOR_TOKEN"),
+        ("inspector", "INSPECTOR_TOKEN"),
+    ] {
+        let program = Program::start(example, folder, &[(variable, "sesame")]).await;
+        let address = program.address;
+        assert_eq!(get(address, "/inspector/").await.status, 200, "{example}");
+        for below in [
+            "/api/overview",
+            "//api/overview",
+            "///api/overview",
+            "////api/overview",
+            "/%61pi/overview",
+            "/api%2foverview",
+            "/api//overview",
+            "/./api/overview",
+            "/x/../api/overview",
+        ] {
+            let path = format!("/inspector{below}");
+            let seen = get(address, &path).await.status;
+            assert!(matches!(seen, 401 | 404), "{example} {path}: {seen}");
+            let close = Request::post(&path.replace("overview", "close?room=r"), "");
+            let done = close
+                .header("x-peer-data-inspector", "1")
+                .send(address)
+                .await;
+            assert!(
+                matches!(done.status, 401 | 404),
+                "{example} {path}: {}",
+                done.status
+            );
+        }
+        let shown =
+            Request::get("/inspector/api/overview").header("Authorization", "Bearer sesame");
+        assert_eq!(shown.send(address).await.status, 200, "{example}");
+        drop(program);
+    }
+}

@@ -25,9 +25,12 @@ pub fn inspector(path: &str, inspector: Inspector) -> impl HttpServiceFactory + 
     scope.default_service(web::to(move |request: HttpRequest| {
         let inspector = inspector.clone();
         async move {
+            // actix matches decoded paths; a guard may have looked at the path as it was sent.
+            let below = request.match_info().unprocessed();
+            let is_as_sent = request.path().ends_with(below);
             let ask = Ask {
                 method: request.method().as_str().to_owned(),
-                path: request.match_info().unprocessed().to_owned(),
+                path: if is_as_sent { below } else { "/?" }.to_owned(),
                 query: request.query_string().to_owned(),
                 is_marked: request.headers().contains_key(MARK),
             };

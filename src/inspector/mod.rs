@@ -22,7 +22,9 @@ use crate::wire::reply::Reply;
 /// stripped, as `nest_service` of axum does; for actix see `actix::inspector`. **It asks nobody who
 /// he is**: guard it as you guard whatever is for operators only. The page itself holds nothing
 /// secret: where its JSON is answered 401, it asks for a token and shows that as
-/// `Authorization: Bearer …`, so guarding `/api` below the prefix is enough.
+/// `Authorization: Bearer …`. So a guard may let by who asks for exactly the page, whose path is empty
+/// or `/` once the prefix is stripped; it must not go by what the paths of the JSON begin with, as
+/// routers take more than one spelling.
 ///
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -123,7 +125,7 @@ impl Inspector {
     pub(crate) async fn answer(&self, ask: Ask) -> Reply {
         let shared = Arc::clone(&self.shared);
         shared.server.keep_inspecting();
-        if ask.path.trim_matches('/').is_empty() {
+        if matches!(&*ask.path, "" | "/") {
             return page::answer(&ask.method);
         }
         let answer = move || api::answer(&shared, &ask);

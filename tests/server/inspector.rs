@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 on_each_host!(
     the_page_is_whole_and_runs_nothing_else,
+    its_json_has_one_spelling,
     rooms_and_peers_are_listed,
     a_room_shows_its_members_and_their_calls,
     what_was_refused_and_ended_is_remembered,
@@ -111,6 +112,19 @@ async fn the_page_is_whole_and_runs_nothing_else(host: Host) {
         for outside in ["src=", "//cdn", "@import", "/* script */", "/* style */"] {
             assert!(!page.contains(outside), "{outside}");
         }
+    }
+}
+
+async fn its_json_has_one_spelling(host: Host) {
+    let inspected = Inspected::start(host).await;
+    for other in [
+        "%61pi/overview",
+        "api%2foverview",
+        "api//overview",
+        "///api/overview",
+    ] {
+        let status = inspected.ask("GET", other).await.status;
+        assert_eq!(status, 404, "{other}");
     }
 }
 
