@@ -298,6 +298,9 @@ pub(crate) const CLUSTER_HELD_TIME: Duration = Duration::from_secs(5);
 /// nothing of what they said.
 pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
 
+/// Bytes of that in all rooms. 64 MiB: four times what may wait to be sent on a bus. Over it as above.
+pub(crate) const CLUSTER_ALL_UNSAID_BYTES: usize = 64 << 20;
+
 /// How long the first member of a room on a node waits for its ack, and with it for the others'
 /// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
 pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);

@@ -81,7 +81,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// The bus is trusted: whoever can publish on it can speak as any peer.
 pub trait ClusterAdapter: Send + Sync + 'static {
-    /// Begins to carry parcels. Called once, within a tokio runtime, before anything else.
+    /// Begins to carry parcels. Called once, within a tokio runtime.
     ///
     /// It returns when its work goes on by itself in the background; it does not wait for the bus,
     /// which may be down for now. Parcels for `node` and what becomes of the connection go into

@@ -82,6 +82,11 @@ impl Nats {
                 None => client.token(user),
             };
         }
+        // Servers that the first one tells of have no scheme, and one that is asked again may say that it
+        // needs no TLS.
+        if addresses.iter().any(|address| address.scheme() == "tls") {
+            client = client.require_tls(true);
+        }
         let bus = NatsBus {
             addresses,
             options: client,

@@ -1,9 +1,9 @@
 //! Redis as the bus.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
@@ -184,7 +184,7 @@ impl Bus for RedisBus {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CLUSTER_BUS_TIME))
             .set_response_timeout(Some(CLUSTER_BUS_TIME))
-            .set_push_sender(pushes(gate.clone(), sender));
+            .set_push_sender(pushes(gate.clone(), sender, Arc::default()));
         let connection = self
             .client
             .get_multiplexed_async_connection_with_config(&config);
@@ -201,6 +201,7 @@ impl RedisBus {
     /// Connects to each server of a Redis Cluster.
     async fn connect_to_all(&self, gate: Gate) -> Result<Connection<RedisLine>, Broken> {
         let (sender, gone) = oneshot::channel();
+        let wanted = Arc::<Wanted>::default();
         let mut builder = ClusterClient::builder([self.info.clone()])
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(CLUSTER_BUS_TIME)
@@ -209,13 +210,13 @@ impl RedisBus {
             // What is tried again may come twice. A channel that has moved ends the connection: the
             // next one knows where it is.
             .retries(0)
-            .push_sender(pushes(gate, sender));
+            .push_sender(pushes(gate, sender, Arc::clone(&wanted)));
         if let Some(certificates) = &self.tls {
             builder = builder.certs(certificates.clone());
         }
         let client = builder.build().map_err(|_| Broken)?;
         let connection = client.get_async_connection().await.map_err(|_| Broken)?;
-        let line = RedisLine::Shards(connection);
+        let line = RedisLine::Shards(connection, wanted);
         Ok(Connection { line, gone })
     }
 }
@@ -236,6 +237,7 @@ async fn is_sharded(connection: &mut MultiplexedConnection) -> bool {
 fn pushes(
     gate: Gate,
     gone: oneshot::Sender<()>,
+    wanted: Arc<Wanted>,
 ) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
     let gone = Mutex::new(Some(gone));
     move |push| {
@@ -246,16 +248,32 @@ fn pushes(
                 }
             }
             PushKind::Disconnection => drop(lock(&gone).take()),
+            // A server that has given a channel's slot to another ends the subscription and nothing else.
+            PushKind::SUnsubscribe if wanted.has(push.data.first()) => drop(lock(&gone).take()),
             _ => {}
         }
         Ok(())
     }
 }
 
+/// The sharded channels that a connection is to be subscribed to.
+#[derive(Default)]
+struct Wanted(Mutex<HashSet<String>>);
+
+impl Wanted {
+    fn has(&self, channel: Option<&Value>) -> bool {
+        let Some(Value::BulkString(channel)) = channel else {
+            return false;
+        };
+        let channel = std::str::from_utf8(channel);
+        channel.is_ok_and(|channel| lock(&self.0).contains(channel))
+    }
+}
+
 enum RedisLine {
     One(MultiplexedConnection),
     /// To all servers of a Redis Cluster.
-    Shards(ClusterConnection),
+    Shards(ClusterConnection, Arc<Wanted>),
 }
 
 impl Line for RedisLine {
@@ -267,7 +285,8 @@ impl Line for RedisLine {
     async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
         match self {
             Self::One(connection) => connection.subscribe(subjects).await.map_err(|_| Broken),
-            Self::Shards(connection) => {
+            Self::Shards(connection, wanted) => {
+                lock(&wanted.0).extend(subjects.iter().cloned());
                 each(subjects, |subject| {
                     let mut connection = connection.clone();
                     async move { connection.ssubscribe(subject).await }
@@ -280,7 +299,13 @@ impl Line for RedisLine {
     async fn unsubscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
         match self {
             Self::One(connection) => connection.unsubscribe(subjects).await.map_err(|_| Broken),
-            Self::Shards(connection) => {
+            Self::Shards(connection, wanted) => {
+                {
+                    let mut wanted = lock(&wanted.0);
+                    for subject in &subjects {
+                        wanted.remove(subject);
+                    }
+                }
                 each(subjects, |subject| {
                     let mut connection = connection.clone();
                     async move { connection.sunsubscribe(subject).await }
@@ -301,7 +326,7 @@ impl Line for RedisLine {
                 answered.map_err(|_| Broken)
             }
             // In the order of each subject: others are at other servers.
-            Self::Shards(connection) => {
+            Self::Shards(connection, _) => {
                 let mut pipes = HashMap::<String, Pipeline>::new();
                 for (subject, parcel) in parcels {
                     let pipe = pipes.entry(subject.clone()).or_default();

@@ -7,6 +7,7 @@
 mod remote;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::parcel::{About, Member};
 use crate::id::{NodeId, PeerId};
 use crate::limits::{CLUSTER_ITEM_OVERHEAD, CLUSTER_ROSTER_PATIENCE, CLUSTER_UNSAID_BYTES};
 use crate::signal::Signal;
+use crate::sync::Budget;
 use remote::{Asking, Remote};
 
 /// A node with members in the room says so about once a minute. Of one that was not heard for
@@ -94,6 +96,8 @@ pub(crate) struct Roster {
     ready: bool,
     unsaid: Vec<Unsaid>,
     unsaid_bytes: usize,
+    /// What is unsaid in all rooms of a node.
+    budget: Arc<Budget>,
     /// Something of the log may not have been heard.
     restates: bool,
     /// When the others were asked last.
@@ -107,7 +111,13 @@ pub(crate) struct Roster {
 
 /// Local members.
 impl Roster {
-    pub(crate) fn new(own: NodeId, ticket: u64, max_members: usize, now: Instant) -> Self {
+    pub(crate) fn new(
+        own: NodeId,
+        ticket: u64,
+        max_members: usize,
+        budget: &Arc<Budget>,
+        now: Instant,
+    ) -> Self {
         Self {
             own,
             ticket,
@@ -116,6 +126,7 @@ impl Roster {
             ready: false,
             unsaid: Vec::new(),
             unsaid_bytes: 0,
+            budget: Arc::clone(budget),
             restates: false,
             asked: None,
             recheck: None,
@@ -232,10 +243,10 @@ impl Roster {
 
     /// Whether that much more may wait to be said.
     fn reserve(&mut self, signal: &Signal) -> bool {
-        let bytes = self.unsaid_bytes + signal.size() + CLUSTER_ITEM_OVERHEAD;
-        let fits = bytes <= CLUSTER_UNSAID_BYTES;
+        let bytes = signal.size() + CLUSTER_ITEM_OVERHEAD;
+        let fits = self.unsaid_bytes + bytes <= CLUSTER_UNSAID_BYTES && self.budget.take(bytes);
         if fits {
-            self.unsaid_bytes = bytes;
+            self.unsaid_bytes += bytes;
         }
         fits
     }
@@ -279,12 +290,19 @@ impl Roster {
     }
 }
 
+impl Drop for Roster {
+    fn drop(&mut self) {
+        self.budget.give_back(self.unsaid_bytes);
+    }
+}
+
 /// What comes from the bus.
 impl Roster {
     /// The subscription is in effect, for the first time or again.
     pub(crate) fn ready(&mut self, stamps: &Stamps, now: Instant, out: &mut Vec<Effect>) {
         self.ready = true;
-        self.unsaid_bytes = 0;
+        self.budget
+            .give_back(std::mem::take(&mut self.unsaid_bytes));
         let unsaid = std::mem::take(&mut self.unsaid);
         let is_known = self.position > 0;
         if is_known {

@@ -46,9 +46,9 @@ impl Subjects {
                 && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
         };
         if prefix.len() > MAX_PREFIX || !prefix.split('.').all(is_token) {
-            let problem = format!(
-                "{prefix:?} is not 1 to {MAX_PREFIX} of A-Z a-z 0-9 _ - with single dots between"
-            );
+            // Not repeated: of a URL with a `#` in its password it is the rest of that.
+            let problem =
+                format!("it is not 1 to {MAX_PREFIX} of A-Z a-z 0-9 _ - with single dots between");
             return Err(Error::new("prefix", problem));
         }
         Ok(Self {

@@ -72,6 +72,7 @@ mod tests {
             "http://u:secret@h",
             "nats://u:secret@h:port",
             "nats://u:secret@h#no prefix",
+            "redis://:ab#secret@h",
             "redis://u:secret@h:port",
             "redis://u:secret@h/db",
             "nats://h,http://u:secret@h",

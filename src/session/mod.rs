@@ -39,7 +39,7 @@ pub(crate) use outbox::Full;
 use outbox::{Outbox, View};
 pub(crate) use presence::Presence;
 use presence::Presences;
-pub(crate) use recovery::{Budget, Claim, Claimed, Recovery};
+pub(crate) use recovery::{Claim, Claimed, Recovery};
 use state::State;
 pub use state::Transport;
 pub(crate) use state::{Link, Look, PollAnswer, PollRefused, Ticket, Transmit};

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::outbox::{Full, View, frames};
@@ -14,6 +13,7 @@ use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::observe;
 use crate::signal::Signal;
+use crate::sync::Budget;
 use crate::wire::engine::Outgoing;
 
 /// What a kept signal costs besides its bytes.
@@ -24,33 +24,6 @@ const RESUME: &str = "resume.";
 
 /// So much of a peer's id tells its offsets from those of another that the client was before.
 const TAG: usize = 6;
-
-/// What all logs of a server may take.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    max: usize,
-    used: AtomicUsize,
-}
-
-impl Budget {
-    pub(crate) fn new(max: usize) -> Self {
-        let used = AtomicUsize::new(0);
-        Self { max, used }
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.max;
-        if !fits {
-            self.give_back(bytes);
-        }
-        fits
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// What one peer needs to come back: its secret, and what was said to it and it may have missed.
 ///
@@ -68,6 +41,7 @@ pub(crate) struct Recovery {
     next: u64,
     /// The number of what follows the ping that is not answered yet.
     pinged: Option<u64>,
+    /// What all logs of a server may take.
     budget: Arc<Budget>,
 }
 

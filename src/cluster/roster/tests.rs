@@ -76,7 +76,13 @@ impl World {
             // Nobody there has heard anything yet.
             self.heard[at].clear();
             self.pending.insert(at);
-            self.rosters[at] = Some(Roster::new(node(at), self.stamps[at].next(), 100, now));
+            self.rosters[at] = Some(Roster::new(
+                node(at),
+                self.stamps[at].next(),
+                100,
+                &budget(),
+                now,
+            ));
         }
         let member = Member {
             id: peer(at, number),
@@ -359,6 +365,10 @@ fn meet(world: &mut World) {
     while world.advance(0, true) {}
 }
 
+fn budget() -> Arc<Budget> {
+    Arc::new(Budget::new(usize::MAX))
+}
+
 #[test]
 fn those_who_were_there_hear_of_the_newcomer_and_not_the_other_way_round() {
     let mut world = World::new();
@@ -452,7 +462,7 @@ fn what_waits_to_be_said_is_bounded() {
 #[test]
 fn what_waits_for_news_is_bounded_in_bytes_and_time() {
     let now = Instant::now();
-    let mut roster = Roster::new(node(0), 1, 100, now);
+    let mut roster = Roster::new(node(0), 1, 100, &budget(), now);
     let mut effects = Vec::new();
     for _ in 0..10 {
         let said = About::Said {
@@ -483,7 +493,7 @@ fn what_waits_for_news_is_bounded_in_bytes_and_time() {
 #[test]
 fn a_node_speaks_for_its_own_peers_only_and_for_so_many() {
     let now = Instant::now();
-    let mut roster = Roster::new(node(0), 1, 2, now);
+    let mut roster = Roster::new(node(0), 1, 2, &budget(), now);
     let mut effects = Vec::new();
     let member = |at, number| Member {
         id: peer(at, number),
@@ -544,4 +554,34 @@ fn a_room_is_settled_once_all_have_answered_or_had_the_time_to() {
     assert!(roster.is_settled(true, others(), now + patience));
     roster.handle(node(2), answer(), now, &mut effects);
     assert!(roster.is_settled(true, others(), now));
+}
+
+#[test]
+fn what_is_unsaid_in_all_rooms_has_one_bound() {
+    let now = Instant::now();
+    let signal = signal("x");
+    let each = signal.size() + CLUSTER_ITEM_OVERHEAD;
+    let budget = Arc::new(Budget::new(3 * each));
+    let stamps = Stamps::default();
+    let mut rooms = [(); 2].map(|()| Roster::new(node(0), 1, 100, &budget, now));
+    let say = |roster: &mut Roster, number| {
+        let mut out = Vec::new();
+        let member = Member {
+            id: peer(0, number),
+            wire: 0,
+        };
+        roster.join(member, &signal, (&stamps, now), &mut out);
+        roster.say(&member.id, &signal, &mut out);
+        // One is lost for each that there was no room for, besides what a join has said.
+        out.len()
+    };
+    let [one, two] = &mut rooms;
+    assert_eq!((say(one, 1), say(two, 2)), (0, 1));
+    // What the one has said is said, and what the other has is gone with it.
+    one.ready(&stamps, now, &mut Vec::new());
+    let mut third = Roster::new(node(0), 1, 100, &budget, now);
+    assert_eq!(say(&mut third, 3), 0);
+    drop(third);
+    let mut fourth = Roster::new(node(0), 1, 100, &budget, now);
+    assert_eq!(say(&mut fourth, 4), 0);
 }

@@ -217,6 +217,30 @@ impl Server {
         says(port, &["cluster", "info"]).contains("cluster_state:ok")
     }
 
+    /// Gives the slot of a channel that somebody is subscribed to, and whose name has that part, to the
+    /// next server.
+    pub(super) fn move_channel(&self, part: &str) {
+        let ports = [0, 1, 2].map(|at| self.port + at);
+        let channel_at = |port| {
+            let said = says(port, &["pubsub", "shardchannels"]);
+            let mut channels = said.split_whitespace();
+            channels.find(|name| name.contains(part)).map(str::to_owned)
+        };
+        let found = ports.iter().enumerate();
+        let mut found = found.filter_map(|(at, port)| Some((at, channel_at(*port)?)));
+        let (at, channel) = found.next().expect("a channel of that name");
+        let slot = says(ports[at], &["cluster", "keyslot", &channel]);
+        let heir = ports[(at + 1) % 3];
+        let id = says(heir, &["cluster", "myid"]);
+        for port in [heir, ports[at], ports[(at + 2) % 3]] {
+            let said = says(
+                port,
+                &["cluster", "setslot", slot.trim(), "node", id.trim()],
+            );
+            assert_eq!(said.trim(), "OK", "{port}");
+        }
+    }
+
     /// How many channels of that kind are subscribed to at each of the three.
     pub(super) fn channels(&self, kind: &str) -> [usize; 3] {
         let said = [0, 1, 2].map(|at| says(self.port + at, &["pubsub", kind]));

@@ -103,15 +103,16 @@ impl Agenda {
         rooms.filter_map(|room| self.emptied.take(&room)).collect()
     }
 
+    /// Whether a new round of comparing rooms begins, which is then to be given their names.
+    pub(super) fn is_round_due(&self, now: Instant) -> bool {
+        self.round.is_empty() && now >= self.next_round
+    }
+
     /// The next rooms to compare; `all` names those of a new round.
-    pub(super) fn take_compared(
-        &mut self,
-        now: Instant,
-        all: impl FnOnce() -> Vec<RoomId>,
-    ) -> Vec<RoomId> {
-        if self.round.is_empty() && now >= self.next_round {
+    pub(super) fn take_compared(&mut self, now: Instant, all: Vec<RoomId>) -> Vec<RoomId> {
+        if self.is_round_due(now) {
             self.next_round = now + ROUND + jitter(ROUND / 3);
-            self.round = all();
+            self.round = all;
         }
         let rest = self.round.len().saturating_sub(COMPARED);
         self.round.split_off(rest)
@@ -163,14 +164,17 @@ mod tests {
     fn all_rooms_are_compared_in_turns_and_not_too_often() {
         let start = Instant::now();
         let mut agenda = Agenda::new(start);
-        let all = || (0..25).map(room).collect::<Vec<_>>();
-        assert!(agenda.take_compared(start, all).is_empty());
+        let all: Vec<_> = (0..25).map(room).collect();
+        assert!(!agenda.is_round_due(start));
+        assert!(agenda.take_compared(start, all.clone()).is_empty());
         let later = start + 2 * ROUND;
+        assert!(agenda.is_round_due(later));
         let compared: Vec<_> = (0..4)
-            .flat_map(|_| agenda.take_compared(later, all))
+            .flat_map(|_| agenda.take_compared(later, all.clone()))
             .collect();
         assert_eq!(compared.iter().collect::<HashSet<_>>().len(), 25);
         assert_eq!(compared.len(), 25);
+        assert!(!agenda.is_round_due(later));
         assert!(agenda.take_compared(later, all).is_empty());
     }
 }

@@ -250,11 +250,16 @@ impl PeerData {
         }
         let emptied = lock(&cluster.agenda).take_emptied();
         for room in emptied {
-            if cluster.deny(None, &room).is_err() {
-                lock(&cluster.agenda).empty(&room);
-            }
+            cluster.deny_emptied(&room);
         }
-        let compared = lock(&cluster.agenda).take_compared(now, || cluster.watched());
+        // Listed first: a room is locked before the agenda.
+        let is_due = lock(&cluster.agenda).is_round_due(now);
+        let all = if is_due {
+            cluster.watched()
+        } else {
+            Vec::new()
+        };
+        let compared = lock(&cluster.agenda).take_compared(now, all);
         for room in compared {
             self.with_roster(cluster, &room, |roster, effects| roster.check(now, effects));
         }

@@ -35,8 +35,8 @@ use crate::cluster::{
 };
 use crate::error::Error;
 use crate::id::{NodeId, PeerId, RoomId, SessionId};
-use crate::limits::{CLUSTER_OVERLOAD_TIME, Limits};
-use crate::sync::lock;
+use crate::limits::{CLUSTER_ALL_UNSAID_BYTES, CLUSTER_OVERLOAD_TIME, Limits};
+use crate::sync::{Budget, lock};
 use agenda::Agenda;
 use bodies::Bodies;
 use counters::Counters;
@@ -84,6 +84,8 @@ pub(super) struct Cluster {
     /// Why the adapter will never work.
     broken: Mutex<Option<ClusterError>>,
     stopped: AtomicBool,
+    /// What members have said while nobody else could hear it.
+    unsaid: Arc<Budget>,
     max_members: usize,
 }
 
@@ -118,6 +120,7 @@ impl Cluster {
             conflict: AtomicBool::new(false),
             broken: Mutex::default(),
             stopped: AtomicBool::new(false),
+            unsaid: Arc::new(Budget::new(CLUSTER_ALL_UNSAID_BYTES)),
             max_members: limits
                 .max_peers_per_room
                 .min(crate::limits::CLUSTER_ROSTER_MEMBERS),

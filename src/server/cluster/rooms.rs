@@ -350,6 +350,29 @@ impl Cluster {
         let _ = self.publish(Target::Node(caller.node()), &parcel);
     }
 
+    /// Tells others that nobody here is in a room that was emptied, unless somebody is again: that is
+    /// said then, and in between this must not be.
+    pub(super) fn deny_emptied(&self, room: &RoomId) {
+        loop {
+            {
+                // Whoever is to join it needs this lock first.
+                let rooms = self.rooms.lock(room);
+                if !rooms.contains_key(room) {
+                    if self.deny(None, room).is_err() {
+                        lock(&self.agenda).empty(room);
+                    }
+                    return;
+                }
+            }
+            if self
+                .in_watched(room.as_str(), |watch| watch.is_known = true)
+                .is_some()
+            {
+                return;
+            }
+        }
+    }
+
     /// Says to a room, or to one node that has asked with a ticket, that this node has nobody in it.
     pub(super) fn deny(
         &self,
@@ -435,6 +458,25 @@ mod tests {
         assert!(server.remove(&peer, &room(0)));
         visit(&server, &peer, &room(0));
         assert_eq!(owed(&server), [room(0)]);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_by_who_has_left() {
+        let bus = MemoryBus::new();
+        let server = PeerData::builder().cluster(bus.node()).build().unwrap();
+        let _connection = connect(&server);
+        while !server.cluster_status().unwrap().connected {
+            tokio::task::yield_now().await;
+        }
+        // The subscription does not come to be.
+        bus.pause();
+        server.join(&server.peers()[0].id(), &room(0)).unwrap();
+        assert!(!server.is_settled("0"));
+        let waiting = server.clone();
+        let waiting = tokio::spawn(async move { waiting.settled(&room(0)).await });
+        tokio::task::yield_now().await;
+        server.leave_cluster().await;
+        waiting.await.unwrap();
     }
 
     #[tokio::test]

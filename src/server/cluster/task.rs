@@ -75,6 +75,10 @@ impl Cluster {
         let _ = self.publish(Target::All, &Parcel::Goodbye);
         self.stopped.store(true, Ordering::Release);
         lock(&self.nodes).lost();
+        for room in self.watched() {
+            // There is nobody left to be waited for.
+            self.in_watched(room.as_str(), |watch| watch.waiters.clear());
+        }
         self.counters.metrics.connected(false);
         lock(&self.requests).give_up();
         self.adapter.stop().await;

@@ -1,5 +1,6 @@
 //! The rooms that this node has a member in, each behind a lock of its own.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -111,6 +112,7 @@ impl Cluster {
                         self.node,
                         self.stamps.next(),
                         self.max_members,
+                        &self.unsaid,
                         clock::now(),
                     ),
                     is_known: false,
@@ -127,14 +129,15 @@ impl Cluster {
         let was_wanted = watch.roster.has_local();
         let outcome = work(watch);
         let is_wanted = watch.roster.has_local();
-        if is_wanted && !was_wanted {
+        let is_on_bus = !self.stopped.load(Ordering::Acquire);
+        if is_wanted && !was_wanted && is_on_bus {
             self.adapter.interest(&watch.room, true);
         }
         if is_wanted {
             return outcome;
         }
         // The next room of that name comes to be after this is said.
-        if was_wanted {
+        if was_wanted && is_on_bus {
             self.adapter.interest(&watch.room, false);
         }
         watch.is_over = true;

@@ -80,7 +80,7 @@ proptest! {
                 _ => said.push(recovery.keep_event(&signal(said.len()), false).unwrap().unwrap()),
             }
             prop_assert!(recovery.cost <= max.min(total));
-            prop_assert_eq!(budget.used.load(Ordering::Relaxed), recovery.cost);
+            prop_assert_eq!(budget.used(), recovery.cost);
         }
         let tag = recovery.tag().to_owned();
         let from = recovery.missed_from(Seen::Offset(Some(&format!("{tag}.{seen}"))));
@@ -100,7 +100,7 @@ proptest! {
         }
         prop_assert_eq!(recovery.log.len(), before + kept);
         drop(recovery);
-        prop_assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        prop_assert_eq!(budget.used(), 0);
     }
 
     #[test]
