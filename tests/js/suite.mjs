@@ -42,7 +42,8 @@ for (const name of names.length > 0 ? names : Object.keys(SUITES)) {
 }
 
 async function passes(name, paths) {
-  const options = ["--test", "--test-concurrency=2", "--test-reporter=./support/reporter.mjs", "--test-reporter-destination=stdout"];
+  // Ten minutes for a file, so that what hangs fails: all of them together take six.
+  const options = ["--test", "--test-concurrency=2", "--test-timeout=600000", "--test-reporter=./support/reporter.mjs", "--test-reporter-destination=stdout"];
   const child = spawn(process.execPath, [...options, ...paths], {
     env: { ...process.env, SUITE: name, ...(SUITES[name] === "doors" && { DOOR: name }), ...SETTINGS[SUITES[name]] },
     stdio: "inherit",

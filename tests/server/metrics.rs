@@ -412,6 +412,7 @@ async fn a_slow_receiver_is_counted(host: Host) {
     let ended = "peer_data_sessions_ended_total{reason=slow_consumer}";
     while watched.figure(ended) < 1.0 {
         site.tell(&slow.id, "NEWS", &json!("x".repeat(500)));
+        tokio::task::yield_now().await;
     }
     let most = watched.figure("peer_data_outbox_high_water_bytes");
     assert!((19_000.0..=20_000.0).contains(&most), "{most}");
@@ -422,7 +423,8 @@ async fn a_slow_receiver_is_counted(host: Host) {
 async fn heartbeats_are_timed(host: Host) {
     let soon = Duration::from_millis(20);
     let watched = Watched::start_with(host, |builder| builder.ping_interval(soon)).await;
-    let (mut engine, _) = Socket::connect(&watched.site, Revision::V4).await;
+    // Not connected first: the ping does not wait for that.
+    let (mut engine, _) = Socket::engine(&watched.site, Revision::V4).await;
     assert_eq!(engine.text().await, "2");
     engine.send("3").await;
     let beats = "peer_data_heartbeat_seconds";

@@ -210,7 +210,7 @@ async fn a_timeout_above_the_ping_interval_leaves_polling_alone() {
         server: layer.server().clone(),
     };
     // On revision 4 the server's ping answers the poll, on 3 its answer to the client's.
-    let (mut polling, _) = Polling::connect(&site, Revision::V4).await;
+    let mut polling = Polling::open(&site, Revision::V4, "").await;
     assert_eq!(polling.text().await, "2");
     let (mut polling, _) = Polling::connect(&site, Revision::V3).await;
     let mut waiting = polling.start_get().await;

@@ -169,7 +169,7 @@ async fn head_status(exchange: &mut Exchange) -> u16 {
 }
 
 async fn a_refused_client_may_say_it_again(host: Host) {
-    let short = Duration::from_millis(300);
+    let short = Duration::from_millis(600);
     let site = host
         .start_with(|builder| guarded(builder).connect_timeout(short))
         .await;
@@ -210,7 +210,7 @@ async fn nobody_waits_for_a_decision_for_ever(host: Host) {
     let (count, present) = (Arc::clone(&asked), Arc::clone(&open));
     let site = host
         .start_with(move |builder| {
-            let short = Duration::from_millis(200);
+            let short = Duration::from_millis(600);
             builder.connect_timeout(short).authorize(move |_| {
                 count.fetch_add(1, Ordering::SeqCst);
                 let present = Present::new(&present);
@@ -241,7 +241,7 @@ async fn nobody_waits_for_a_decision_for_ever(host: Host) {
 async fn nobody_who_is_a_peer_waits_for_a_decision_for_ever(host: Host) {
     let site = host
         .start_with(|builder| {
-            let builder = builder.connect_timeout(Duration::from_millis(200));
+            let builder = builder.connect_timeout(Duration::from_millis(600));
             builder
                 .namespace(Namespace::new("/staff"))
                 .authorize(|hello: &Hello<'_>| {

@@ -28,7 +28,7 @@ describe("auth", () => {
     await enter(ann, "lobby");
     await enter(ann, "kitchen");
     await enter(ben, "lobby");
-    await ann.locator("#log li", { hasText: "Ben has entered lobby." }).waitFor();
+    await ann.locator("#log li", { hasText: "Somebody who says to be Ben has entered lobby." }).waitFor();
     await enter(ben, "kitchen");
     const problem = ben.locator("#problem");
     await problem.filter({ hasText: "you are not invited to that room" }).waitFor();

@@ -16,7 +16,7 @@ let room;
 let rooms = 0;
 
 before(async () => {
-  server = await startServer({ env: { PEER_DATA_CONNECT_TIMEOUT_MS: "400", PEER_DATA_UPGRADE_TIMEOUT_MS: "400" } });
+  server = await startServer({ env: { PEER_DATA_CONNECT_TIMEOUT_MS: "1000", PEER_DATA_UPGRADE_TIMEOUT_MS: "1000" } });
   bystanders = await Bystanders.open(server);
 });
 beforeEach(async () => {
