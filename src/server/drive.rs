@@ -113,14 +113,15 @@ mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Waker;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     use bytes::Bytes;
 
     use super::*;
     use crate::server::simulation::{ask, connect};
     use crate::server::{PeerData, Task, Verdict};
+    use crate::wire::segments::Segments;
 
     const CHAT: &str = r#"{"type":"CHAT","room":{"id":"r"},"payload":0}"#;
 
@@ -142,16 +143,29 @@ mod tests {
         frame.repeat(count)
     }
 
-    /// Steps until the task would wait; whether it would be woken at once.
-    fn run(connection: &mut Connection, mut read: impl FnMut(&mut Vec<u8>) -> Poll<usize>) {
-        let mut cx = Context::from_waker(Waker::noop());
-        let (mut heard, mut out) = (0, crate::wire::segments::Segments::default());
+    /// Whether somebody who waits has been woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Steps until the task would wait; whether it has been woken by then.
+    fn run(connection: &mut Connection, mut read: impl FnMut(&mut Vec<u8>) -> Poll<usize>) -> bool {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let (mut heard, mut out) = (0, Segments::default());
         while let Poll::Ready(step) =
             connection.poll_step(&mut cx, false, false, &mut heard, |_, buffer| read(buffer))
         {
             assert_eq!(step, Step::Write);
             connection.transmit(&mut out);
         }
+        woken.0.load(Ordering::SeqCst)
     }
 
     #[tokio::test]
@@ -179,11 +193,15 @@ mod tests {
         let bytes = frames(TURN_EVENTS / 4);
         let mut reads = 0;
         for turn in 1..=3 {
-            run(&mut connection, |buffer| {
+            let is_woken = run(&mut connection, |buffer| {
                 reads += 1;
                 buffer.clone_from(&bytes);
                 Poll::Ready(buffer.len())
             });
+            assert!(
+                is_woken,
+                "there is more to read, of which nobody else would tell"
+            );
             assert_eq!(reads, turn * TURN_BYTES.div_ceil(bytes.len()));
             assert_eq!(count.load(Ordering::SeqCst), reads * TURN_EVENTS / 4);
         }

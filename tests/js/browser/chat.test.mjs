@@ -118,6 +118,33 @@ describe("the chat page", () => {
     assert.ok(texts.some((text) => / is here/.test(text)), "the log says who comes");
   });
 
+  it("says what came up while the connection to the server was lost", async (t) => {
+    const [browser, server] = await start(t);
+    const wire = await cable(server);
+    t.after(() => wire.close());
+    const ann = await openPage(browser, `${server.url}/#testroom`);
+    const script = () => {
+      // No camera, until there is one.
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      globalThis.hasCamera = false;
+      navigator.mediaDevices.getUserMedia = (wanted) =>
+        wanted.video && !globalThis.hasCamera ? Promise.reject(new DOMException("", "NotFoundError")) : ask(wanted);
+    };
+    const ben = await openPage(browser, `${wire.url}/#testroom`, { script });
+    await Promise.all([shows(ann, 2), shows(ben, 2)]);
+    await wire.cut();
+    await ben.locator("#server", { hasText: "Reconnecting" }).waitFor();
+    // He has to offer it, and cannot.
+    await ben.evaluate(() => (globalThis.hasCamera = true));
+    await ben.click(by("camera-toggle"));
+    await ben.waitForFunction(() => document.querySelector('[data-testid="tile"][data-state="self"] video')?.videoWidth > 0);
+    assert.ok(await ann.evaluate((others) => !document.querySelector(`${others} video`)?.videoWidth, OTHERS));
+    await wire.mend();
+    await ben.locator("#server", { hasText: "Online" }).waitFor();
+    await sees(ann);
+    assert.deepEqual([ann.errors, ben.errors], [[], []]);
+  });
+
   it("works without a camera", async (t) => {
     const [browser, server] = await start(t, { camera: false });
     const ann = await openPage(browser, `${server.url}/#testroom`, { viewport: PHONE });

@@ -36,11 +36,13 @@ export async function startBrowser(t, { camera = true } = {}) {
 }
 
 /** A page in a profile of its own. What its scripts throw is kept in `page.errors`. */
-export async function openPage(browser, url, { viewport = DESKTOP } = {}) {
+export async function openPage(browser, url, { viewport = DESKTOP, script } = {}) {
   // nginx has a certificate of its own making.
   const context = await browser.newContext({ viewport, ignoreHTTPSErrors: true });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
+  // Runs before the page's own.
+  if (script) await page.addInitScript(script);
   page.errors = [];
   page.on("pageerror", (error) => page.errors.push(error.message));
   await page.goto(url);

@@ -3,8 +3,11 @@
 import { openPage } from "./browser.mjs";
 
 /** A page in the room, once its client has asked to join. `query` adds parameters. */
-export async function join(browser, url, query = {}) {
-  const page = await openPage(browser, `${url}/?${new URLSearchParams({ room: "call", ...query })}`);
+export async function join(browser, url, { server, ...query } = {}) {
+  // As whoever serves the page would write it there.
+  const written = `document.onreadystatechange = () => { document.body.dataset.server = ${JSON.stringify(server)}; };`;
+  const script = server && written;
+  const page = await openPage(browser, `${url}/?${new URLSearchParams({ room: "call", ...query })}`, { script });
   await page.evaluate(() => window.ready);
   return page;
 }
