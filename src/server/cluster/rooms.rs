@@ -415,6 +415,8 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cluster::MemoryBus;
     use crate::server::simulation::connect;
@@ -428,6 +430,11 @@ mod tests {
         lock(&server.cluster().unwrap().agenda).take_emptied()
     }
 
+    fn two_nodes(bus: &MemoryBus) -> (PeerData, PeerData) {
+        let node = || PeerData::builder().cluster(bus.node()).build().unwrap();
+        (node(), node())
+    }
+
     fn visit(server: &PeerData, peer: &PeerId, room: &RoomId) {
         server.join(peer, room).unwrap();
         assert!(server.remove(peer, room));
@@ -436,10 +443,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_told_of_a_room_that_nobody_has_heard_of() {
         let bus = MemoryBus::new();
-        let [server, other] = [(); 2].map(|()| {
-            let builder = PeerData::builder().cluster(bus.node());
-            builder.build().unwrap()
-        });
+        let (server, other) = two_nodes(&bus);
         let _connection = connect(&server);
         let peer = server.peers()[0].id();
         // The bus has not even been entered.
@@ -476,17 +480,18 @@ mod tests {
         let waiting = tokio::spawn(async move { waiting.settled(&room(0)).await });
         tokio::task::yield_now().await;
         server.leave_cluster().await;
-        waiting.await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(15), waiting).await;
+        ended.expect("an end of waiting").unwrap();
     }
 
     #[tokio::test]
     async fn who_has_left_keeps_nothing_in_mind() {
-        let bus = MemoryBus::new();
-        let server = PeerData::builder().cluster(bus.node()).build().unwrap();
+        let (server, other) = two_nodes(&MemoryBus::new());
         let _connection = connect(&server);
         let peer = server.peers()[0].id();
         server.join(&peer, &room(0)).unwrap();
-        server.settled(&room(0)).await;
+        // The other knows of it, and would have to be told.
+        while other.find_members(&room(0)).await.is_empty() {}
         server.leave_cluster().await;
         assert!(server.remove(&peer, &room(0)));
         (0..100).for_each(|number| visit(&server, &peer, &room(number)));
