@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Attachments, read};
 use crate::error::Error;
-use crate::wire::placeholders::placeholders_anywhere;
+use crate::wire::placeholders;
 
 /// The arguments of an event or of its ack: JSON values, and binary attachments that stand in for
 /// some of them. Cloning copies the JSON and shares the attachments.
@@ -78,14 +78,14 @@ impl Arguments {
     }
 
     /// The same with attachments. Each of them needs a [`Placeholder`] of its number among the
-    /// values, and each placeholder an attachment.
+    /// values, and each placeholder an attachment; and no member may be named `hasOwnProperty`.
     ///
     /// # Errors
     ///
-    /// When they do not fit each other: clients close the connection for it.
+    /// When they do not fit each other: clients close the connection for it, or hear nothing more.
     pub fn with_attachments(self, attachments: Vec<Bytes>) -> Result<Self, Error> {
-        let problem = "the placeholders of an event must fit its attachments";
-        Self::checked(self.json, attachments).ok_or_else(|| Error::new("attachments", problem))
+        Self::checked(self.json, attachments)
+            .ok_or_else(|| Error::new("attachments", placeholders::UNFIT))
     }
 
     /// What came from a client: `tail` is `1,2]`, well-formed. `None` if its placeholders do not
@@ -110,7 +110,7 @@ impl Arguments {
     }
 
     fn checked(json: String, attachments: Vec<Bytes>) -> Option<Self> {
-        let placeholders = placeholders_anywhere(&json, attachments.len())?;
+        let placeholders = placeholders::anywhere(&json, attachments.len())?;
         let attachments = (!attachments.is_empty()).then(|| {
             Arc::new(Attachments {
                 parts: attachments,

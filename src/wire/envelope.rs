@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::json::{Fault, MAX_DEPTH, Reader};
-use super::placeholders::placeholders;
+use super::placeholders;
 use super::scan::{Field, Scan};
 use super::splice::Spans;
 use super::text::Text;
@@ -166,7 +166,6 @@ const NO_CALLEE: &str = "callee must be an object whose id is a string of 1 to 2
 const LONG_NAME: &str =
     "type and the ids of room and callee must not be longer than this server takes";
 const FORBIDDEN_TYPE: &str = "this type is reserved";
-const BAD_PLACEHOLDERS: &str = "the placeholders of an event must fit its attachments";
 
 /// The rest of a packet's array: whether it has another argument.
 fn further_arguments(json: &mut Reader<'_>) -> Result<bool, Fault> {
@@ -209,8 +208,8 @@ fn judge<'a>(scan: &mut Scan<'a>, attachments: Option<usize>) -> Result<Envelope
         return Err(event.flaw(Code::Malformed, NO_CALLEE));
     }
     if let Some(attachments) = attachments {
-        let Some(found) = placeholders(raw, attachments, event.callee.is_some()) else {
-            return Err(event.flaw(Code::Malformed, BAD_PLACEHOLDERS));
+        let Some(found) = placeholders::of_event(raw, attachments, event.callee.is_some()) else {
+            return Err(event.flaw(Code::Malformed, placeholders::UNFIT));
         };
         event.placeholders = found;
     }

@@ -22,6 +22,10 @@ struct Object {
     before: usize,
 }
 
+/// What is said of an event for which there is no answer.
+pub(crate) const UNFIT: &str =
+    "the placeholders of an event must fit its attachments, and no member be hasOwnProperty";
+
 /// The numbers of the placeholders in `event`, which is well-formed and not too deep, in order.
 ///
 /// `None` if real clients, given that many attachments, would throw, close, or miss one of them:
@@ -30,8 +34,10 @@ struct Object {
 /// - a placeholder contains another, which no client then sees,
 /// - the event itself is a placeholder, or its `room`, or its `callee` if `callee` says that this
 ///   is an address: clients look for ids there,
-/// - one is in the value of `caller`, which is not relayed.
-pub(super) fn placeholders(event: &str, attachments: usize, callee: bool) -> Option<Vec<u32>> {
+/// - one is in the value of `caller`, which is not relayed,
+/// - there are attachments, and an object has a member `hasOwnProperty`: parsers of Socket.IO call it
+///   (socket.io-parser 4.0), and the client hears nothing ever after.
+pub(super) fn of_event(event: &str, attachments: usize, callee: bool) -> Option<Vec<u32>> {
     find(event, attachments, |member, depth| match member {
         Member::Caller => true,
         Member::Room => depth <= 1,
@@ -42,7 +48,7 @@ pub(super) fn placeholders(event: &str, attachments: usize, callee: bool) -> Opt
 
 /// The numbers of the placeholders in the arguments of an event of any other name: `[…]`,
 /// well-formed and not too deep. `None` as above, but they may stand anywhere.
-pub(crate) fn placeholders_anywhere(arguments: &str, attachments: usize) -> Option<Vec<u32>> {
+pub(crate) fn anywhere(arguments: &str, attachments: usize) -> Option<Vec<u32>> {
     find(arguments, attachments, |_, _| false)
 }
 
@@ -79,6 +85,8 @@ fn find(
             } else if name.is("num") {
                 object.nums += 1;
                 object.num = text.get(value..).and_then(integer);
+            } else if name.is("hasOwnProperty") {
+                sound &= attachments == 0;
             }
         }
         Step::End => {
@@ -124,7 +132,7 @@ mod tests {
 
     /// The placeholders of an event with this payload.
     fn of(payload: &str, attachments: usize) -> Option<Vec<u32>> {
-        placeholders(
+        of_event(
             &format!(r#"{{"room":{{"id":"r"}},"payload":{payload}}}"#),
             attachments,
             true,
@@ -148,7 +156,7 @@ mod tests {
         );
         assert_eq!(of(r#"{"num":7,"list":[1,2]}"#, 0), Some(vec![]));
         assert_eq!(
-            placeholders(
+            of_event(
                 r#"{"a":{"_placeholder":true,"num":0},"b":{"_placeholder":true,"num":1}}"#,
                 2,
                 true
@@ -219,13 +227,33 @@ mod tests {
     #[test]
     fn arguments_have_them_anywhere() {
         let room = r#"[{"room":{"_placeholder":true,"num":1}},{"_placeholder":true,"num":0},1]"#;
-        assert_eq!(placeholders_anywhere(room, 2), Some(vec![1, 0]));
-        assert_eq!(placeholders_anywhere(room, 1), None);
-        assert_eq!(placeholders_anywhere("[]", 0), Some(vec![]));
+        assert_eq!(anywhere(room, 2), Some(vec![1, 0]));
+        assert_eq!(anywhere(room, 1), None);
+        assert_eq!(anywhere("[]", 0), Some(vec![]));
         assert_eq!(
-            placeholders_anywhere(r#"[{"_placeholder":true,"num":-1}]"#, 0),
+            anywhere(r#"[{"_placeholder":true,"num":-1}]"#, 0),
             None
         );
+    }
+
+    #[test]
+    fn what_parsers_call_is_not_hidden_from_them() {
+        let with = |members: &str| format!(r#"{{{members},"x":{{"_placeholder":true,"num":0}}}}"#);
+        for name in ["hasOwnProperty", r"h\u0061sOwnProperty"] {
+            for members in [
+                format!(r#""{name}":1"#),
+                format!(r#""y":[{{"{name}":null}}]"#),
+            ] {
+                assert_eq!(of(&with(&members), 1), None, "{members}");
+                let arguments = ["[", &with(&members), "]"].concat();
+                assert_eq!(anywhere(&arguments, 1), None, "{members}");
+            }
+            // Where there is no attachment, nothing is looked for.
+            assert_eq!(of(&format!(r#"{{"{name}":1}}"#), 0), Some(vec![]));
+        }
+        for unlike in [r#""y":"hasOwnProperty""#, r#""hasOwnProperty2":1"#] {
+            assert_eq!(of(&with(unlike), 1), Some(vec![0]), "{unlike}");
+        }
     }
 
     #[test]
@@ -240,18 +268,18 @@ mod tests {
             r#"{"caller":{"a":[{"b":{@}}]}}"#,
             r#"{"payload":{@,"x":{@}}}"#,
         ] {
-            assert_eq!(placeholders(&event(text), 1, true), None, "{text}");
+            assert_eq!(of_event(&event(text), 1, true), None, "{text}");
         }
         assert_eq!(
-            placeholders(&event(r#"{"callee":{@}}"#), 1, false),
+            of_event(&event(r#"{"callee":{@}}"#), 1, false),
             Some(vec![0])
         );
         assert_eq!(
-            placeholders(&event(r#"{"callee":{"id":"r","x":{@}}}"#), 1, true),
+            of_event(&event(r#"{"callee":{"id":"r","x":{@}}}"#), 1, true),
             Some(vec![0])
         );
         assert_eq!(
-            placeholders(&event(r#"{"room":{"id":"r","x":{@}}}"#), 1, true),
+            of_event(&event(r#"{"room":{"id":"r","x":{@}}}"#), 1, true),
             Some(vec![0])
         );
     }

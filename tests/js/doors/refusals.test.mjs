@@ -251,6 +251,7 @@ describe("a binary event", () => {
           ["num twice", '"payload":{"_placeholder":true,"num":0,"num":7}', [one]],
           ["an attachment that nothing refers to", '"payload":null', [one]],
           ["one of two that nothing refers to", `"payload":${hole(1)}`, [one, two]],
+          ["a member that parsers call", `"payload":{"hasOwnProperty":1,"x":${hole(0)}}`, [one]],
           ["an attachment only in the caller", `"caller":${hole(0)},"payload":null`, [one]],
         ];
         for (const [what, members, attachments] of wrong) {
