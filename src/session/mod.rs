@@ -3,12 +3,14 @@
 
 mod assembly;
 mod deadlines;
+mod ending;
 mod heartbeat;
 mod meter;
 mod observed;
 pub(crate) mod outbox;
 mod packets;
 mod presence;
+mod queue;
 mod recovery;
 mod state;
 #[cfg(test)]
@@ -26,19 +28,21 @@ use crate::error::Refused;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::observe::{self, Observer, Upgrade, Usage};
-use crate::signal::Signal;
+use crate::observe::{Observer, Usage};
 use crate::wire::engine::{self, Outgoing, Revision};
 use crate::wire::socket::Namespace;
 use crate::wire::{notice, socket};
 use assembly::Assembly;
+pub(crate) use ending::Ending;
 use heartbeat::{Heartbeat, Keeper};
 pub(crate) use meter::Charged;
 use meter::Meter;
 pub(crate) use outbox::Full;
-use outbox::{Outbox, View};
+use outbox::Outbox;
 pub(crate) use presence::Presence;
 use presence::Presences;
+use queue::Attended;
+pub(crate) use queue::Wakes;
 pub(crate) use recovery::{Claim, Claimed, Recovery};
 use state::State;
 pub use state::Transport;
@@ -140,37 +144,6 @@ pub(crate) struct Session {
     links: u32,
     usage: Usage,
     observer: Observer,
-}
-
-/// Who sees to what is queued next, so that nobody is woken, and nothing written, for nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attended {
-    /// Whoever queues something.
-    Nobody,
-    /// Somebody who has queued something and will come once its own work is done.
-    Sender,
-    /// The task of the websocket: it is at work, and looks again before it waits.
-    Task,
-    /// The same task, once the socket takes more.
-    Stuck,
-}
-
-/// How a session ended.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) reason: CloseReason,
-    /// As whom the client was connected, the peer in `/` first.
-    pub(crate) peers: Vec<(Presence, Identity)>,
-}
-
-/// Those to wake once the session's lock is released.
-#[derive(Debug, Default)]
-pub(crate) struct Wakes([Option<Waker>; 3]);
-
-impl Wakes {
-    pub(crate) fn wake(self) {
-        self.0.into_iter().flatten().for_each(Waker::wake);
-    }
 }
 
 impl Session {
@@ -368,188 +341,6 @@ impl Session {
     pub(crate) fn reject(&mut self, namespace: Namespace<'_>) {
         if let Wire::Engine(revision) = self.wire {
             self.push(socket::invalid_namespace(revision, namespace));
-        }
-    }
-
-    /// Queues one packet of the session's own; one too many ends a client that does not read.
-    pub(crate) fn push(&mut self, text: Bytes) {
-        self.push_packet(Outgoing::Text(text));
-    }
-
-    /// Queues a binary message, as [`push`](Self::push) does a packet.
-    pub(crate) fn push_binary(&mut self, data: Bytes) {
-        self.push_packet(Outgoing::Binary(data));
-    }
-
-    fn push_packet(&mut self, packet: Outgoing) {
-        if self.is_closed() {
-            return;
-        }
-        if self.keep_packet(&packet).is_err() {
-            return self.close(CloseReason::SlowConsumer);
-        }
-        if !self.is_away() {
-            self.post(packet);
-        }
-    }
-
-    fn post(&mut self, packet: Outgoing) {
-        let pushed = self.outbox.push(packet, self.limits.max_outbox);
-        self.observer.metrics.waiting(self.outbox.cost());
-        self.stirred = true;
-        if pushed.is_err() {
-            self.close(CloseReason::SlowConsumer);
-        }
-    }
-
-    /// Queues a signal of the session's own, as [`push`](Self::push) does a packet.
-    pub(crate) fn push_signal(&mut self, signal: &Signal) {
-        if self.is_closed() {
-            return;
-        }
-        let queued = self.queue(signal);
-        self.stirred = true;
-        if queued.is_err() {
-            self.close(CloseReason::SlowConsumer);
-        }
-    }
-
-    /// Queues a signal. True asks the caller to see to it once its own work is done: to write what
-    /// waits, or to wake the [`carrier`](Self::take_carrier).
-    pub(crate) fn enqueue(&mut self, signal: &Signal) -> Result<bool, Full> {
-        self.queue(signal)?;
-        Ok(!self.is_away() && self.promises())
-    }
-
-    /// The same for a signal that nobody else is to have: its text need not be made one to share.
-    pub(crate) fn enqueue_only(&mut self, signal: Signal) -> Result<bool, Full> {
-        if self.wire == Wire::Json || signal.attachments().is_some() || self.recovery.is_some() {
-            return self.enqueue(&signal);
-        }
-        let packet = Outgoing::Text(signal.into_packet());
-        self.outbox.push(packet, self.limits.max_outbox)?;
-        self.note_queued();
-        Ok(self.promises())
-    }
-
-    /// Whether whoever has queued something has to see to it.
-    fn promises(&mut self) -> bool {
-        let asked = self.attended == Attended::Nobody;
-        if asked {
-            self.attended = Attended::Sender;
-        }
-        asked
-    }
-
-    fn queue(&mut self, signal: &Signal) -> Result<(), Full> {
-        let kept = self.keep(signal)?;
-        if self.is_away() {
-            self.note_queued();
-            return Ok(());
-        }
-        let signal = kept.as_ref().unwrap_or(signal);
-        let (view, text) = match self.wire {
-            Wire::Engine(_) => (View::Packets, signal.packet().clone()),
-            Wire::Json => (View::Json, signal.json()),
-        };
-        self.outbox
-            .push_signal(text, signal.attachments(), view, self.limits.max_outbox)?;
-        self.note_queued();
-        Ok(())
-    }
-
-    /// Whoever must be woken for what was queued; nobody, if the carrier looks again by itself.
-    pub(crate) fn take_carrier(&mut self) -> Option<Waker> {
-        match self.attended {
-            Attended::Task | Attended::Stuck => None,
-            Attended::Nobody | Attended::Sender => {
-                self.attended = Attended::Nobody;
-                self.carrier.take()
-            }
-        }
-    }
-
-    /// Those who must look at the session again after the step just made. The carrier's own steps
-    /// do not wake it.
-    pub(crate) fn take_wakes(&mut self) -> Wakes {
-        if !std::mem::take(&mut self.stirred) {
-            return Wakes::default();
-        }
-        let carrier = match self.attended {
-            Attended::Task => None,
-            _ => self.carrier.take(),
-        };
-        Wakes([carrier, self.probe.take(), self.post.take()])
-    }
-
-    /// Ends the session, once; what is said to the client follows from the reason.
-    pub(crate) fn close(&mut self, reason: CloseReason) {
-        if self.is_closed() {
-            return;
-        }
-        self.assembly = None;
-        self.note_no_upgrade(Upgrade::Abandoned);
-        if self.hold(reason) {
-            return;
-        }
-        if self.is_away() && reason == CloseReason::SlowConsumer {
-            self.observer
-                .metrics
-                .recovery(observe::Recovery::Overflowed);
-        }
-        match reason {
-            CloseReason::ClientClosed
-            | CloseReason::TransportLost
-            | CloseReason::HeartbeatTimeout
-            | CloseReason::SlowConsumer
-            | CloseReason::Stalled => self.outbox.clear(),
-            CloseReason::Kicked | CloseReason::Banned if self.wire != Wire::Json => {
-                // Tells a Socket.IO client that the server means it, so that it stays away.
-                for presence in self.presences.iter() {
-                    let farewell = match &presence.namespace {
-                        None => socket::DISCONNECTED,
-                        Some(name) => socket::in_namespace(&socket::DISCONNECTED, name),
-                    };
-                    let farewell = Outgoing::Text(farewell);
-                    let _ = self.outbox.push(farewell, self.limits.max_outbox);
-                }
-            }
-            _ => {}
-        }
-        self.state = State::Closed {
-            reason,
-            last: self.state.carrier(),
-            reported: false,
-        };
-        self.stirred = true;
-    }
-
-    /// Whether the session is over and nobody has been told.
-    pub(crate) fn has_ending(&self) -> bool {
-        matches!(
-            self.state,
-            State::Closed {
-                reported: false,
-                ..
-            }
-        )
-    }
-
-    /// The end of the session, reported once: why, and as which peers it was connected.
-    pub(crate) fn take_ending(&mut self) -> Option<Ending> {
-        match &mut self.state {
-            State::Closed {
-                reason, reported, ..
-            } if !*reported => {
-                *reported = true;
-                let reason = *reason;
-                self.note_ended(reason);
-                Some(Ending {
-                    reason,
-                    peers: self.presences.take(),
-                })
-            }
-            _ => None,
         }
     }
 

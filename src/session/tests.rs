@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Buf;
 
 use super::*;
+use crate::signal::Signal;
 use crate::wire::engine::Packet;
 use crate::wire::segments::Segments;
 use Revision::{V3, V4};
