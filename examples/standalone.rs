@@ -96,6 +96,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let patience = variable("HEAD_TIMEOUT_MS", DEFAULT_HEAD_TIMEOUT)?;
     let http = http(Duration::from_millis(patience));
     log();
+    doubt();
     // Before the server, which finds it there.
     let metrics = record()?;
     let server = Builder::from_env()?.build()?;
@@ -197,6 +198,21 @@ fn log() {
                     .init();
             }
             Err(error) => eprintln!("standalone: RUST_LOG: {filter:?}: {error}"),
+        }
+    }
+}
+
+/// Says which variables look like the server's and are none: a limit whose name is misspelt would not
+/// be missed. They are no error, since Kubernetes gives every service such names.
+fn doubt() {
+    let known = |name: &str| {
+        let mut variables = Builder::VARIABLES.iter();
+        name == TOKEN || variables.any(|variable| variable.name == name)
+    };
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("PEER_DATA_") && !known(&name) {
+            eprintln!("standalone: {name} is no variable of this server; see --help");
         }
     }
 }

@@ -6,6 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use prometheus_parse::{Scrape, Value as Figure};
@@ -67,6 +68,29 @@ async fn it_is_ready_until_it_is_asked_to_end() {
     assert!(json_peers(address).await.abs() < f64::EPSILON);
     drop(silent);
     program.ended().await;
+}
+
+#[test]
+fn a_misspelt_variable_is_told_of() {
+    let output = Command::new(Program::path("standalone"))
+        .env_clear()
+        .env("PEER_DATA_MAX_SESSION", "1")
+        .env("PEER_DATA_INSPECTOR_TOKEN", "")
+        // With this it ends at once.
+        .env("PEER_DATA_MAX_SESSIONS", "many")
+        .output()
+        .expect("a program that ends");
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).expect("text");
+    let said: Vec<_> = said.lines().collect();
+    let [misspelt, wrong] = *said else {
+        panic!("{said:?}");
+    };
+    assert!(
+        misspelt.contains("PEER_DATA_MAX_SESSION is no variable"),
+        "{misspelt}"
+    );
+    assert!(wrong.contains("PEER_DATA_MAX_SESSIONS"), "{wrong}");
 }
 
 /// Examples of other stacks end as it does.

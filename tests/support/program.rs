@@ -1,7 +1,7 @@
 //! An example as a program of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -17,9 +17,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts an example in that folder, on a free port and with these variables alone, and
-    /// returns once it listens. `cargo test` has built it, unless told to build certain tests only.
-    pub(crate) async fn start(example: &str, folder: &Path, variables: &[(&str, &str)]) -> Self {
+    /// Where an example is. `cargo test` has built it, unless told to build certain tests only.
+    pub(crate) fn path(example: &str) -> PathBuf {
         let test = std::env::current_exe().expect("the path of this test");
         let profile = test.ancestors().nth(2).expect("target/<profile>/deps/");
         let program = profile.join("examples").join(example);
@@ -27,7 +26,13 @@ impl Program {
             program.exists(),
             "run `cargo build --examples` with the same features first"
         );
-        let mut child = Command::new(program)
+        program
+    }
+
+    /// Starts an example in that folder, on a free port and with these variables alone, and
+    /// returns once it listens.
+    pub(crate) async fn start(example: &str, folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(Self::path(example))
             .current_dir(folder)
             .env_clear()
             .env("PORT", "0")
