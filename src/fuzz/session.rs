@@ -157,6 +157,9 @@ impl World {
             11 => {
                 if let Some(link) = link {
                     self.session.look(link, Waker::noop(), much & 1 == 0);
+                    if much & 2 == 0 {
+                        self.session.hear_out(link);
+                    }
                 }
             }
             12 => {

@@ -249,6 +249,11 @@ impl Connection {
             .with(|session| session.close_link(self.link, reason));
     }
 
+    /// There is nothing more to read for now.
+    pub(super) fn heard_out(&self) {
+        self.peer.with(|session| session.hear_out(self.link));
+    }
+
     /// The socket has ended or broken, or this side is about to end it.
     pub(crate) fn lost(&mut self) {
         // The turn may be in hand, or granted already: given up first, or nobody could report the

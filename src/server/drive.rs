@@ -64,10 +64,12 @@ impl Connection {
         mut read: impl FnMut(&mut Context<'_>, &mut Vec<u8>) -> Poll<usize>,
     ) -> Poll<Step> {
         loop {
-            let (waiting, congested) = match self.look(cx.waker(), blocked) {
+            let (carries, waiting, congested) = match self.look(cx.waker(), blocked) {
                 Look::Open {
-                    waiting, congested, ..
-                } => (waiting, congested),
+                    carries,
+                    waiting,
+                    congested,
+                } => (carries, waiting, congested),
                 Look::Over => {
                     // Whatever this connection was still waiting for, others must not wait for it.
                     let stalled = self.is_stalled();
@@ -99,7 +101,12 @@ impl Connection {
                         self.lost();
                         return Poll::Ready(Step::Lost);
                     }
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        if !carries {
+                            self.heard_out();
+                        }
+                        return Poll::Pending;
+                    }
                 }
             } else if self.poll_waiting(cx, clock::now()).is_pending() {
                 return Poll::Pending;

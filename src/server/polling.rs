@@ -23,6 +23,11 @@ use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
 use crate::wire::{jsonp, payload};
 
+/// How long a client that has closed its session is waited for, if no GET of its waits: it may have sent
+/// one just before, and both are on their way. So long the reference lets a GET wait that meets an
+/// upgrade; as the reference is one thread, requests do not overtake each other there.
+const CROSSING: Duration = Duration::from_millis(100);
+
 /// How to dress an answer for the one who asked.
 #[derive(Debug)]
 pub(super) struct Dress {
@@ -257,6 +262,10 @@ impl Post {
         let _in_session = self.peer.span.enter();
         let mut left = TURN_EVENTS;
         packets.find_map(|packet| {
+            if matches!(packet, Ok(Packet::Close)) && self.peer.with(|session| session.awaits_get())
+            {
+                return Some(end_once_asked(Arc::clone(&self.peer)));
+            }
             let event = self.peer.with(|session| session.handle_packet(packet, now));
             let waits = event.and_then(|event| self.server.handle(&self.peer, event));
             left -= 1;
@@ -333,11 +342,116 @@ impl Post {
     }
 }
 
+/// Ends a session whose client has closed it, once the GET that may be on its way has come.
+fn end_once_asked(peer: Arc<Client>) -> Waits {
+    /// Whoever gives up waiting ends the session as well.
+    struct End(Arc<Client>);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.close(CloseReason::ClientClosed);
+        }
+    }
+
+    let end = End(peer);
+    Box::pin(async move {
+        // Woken as whoever reads the POST is: by all that happens to the session.
+        let asked = poll_fn(|_| match end.0.with(|session| session.awaits_get()) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        });
+        let _ = tokio::time::timeout(CROSSING, asked).await;
+    })
+}
+
 impl Drop for Post {
     fn drop(&mut self) {
         if !self.complete {
             self.peer.close(CloseReason::TransportLost);
             self.server.settle(&self.peer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::server::Task;
+    use crate::server::simulation::ask;
+
+    fn request(server: &PeerData, method: &str, rest: &str) -> Task {
+        let query = format!("EIO=4&transport=polling{rest}");
+        ask(server, method, "/socket.io/", &query, false)
+    }
+
+    /// A session, and what its requests have in their queries besides.
+    fn open(server: &PeerData) -> String {
+        let Task::Answer(opened) = request(server, "GET", "") else {
+            panic!("no session");
+        };
+        let opened = String::from_utf8(opened.body.to_vec()).unwrap();
+        format!("&sid={}", opened.split('"').nth(3).unwrap())
+    }
+
+    fn close(server: &PeerData, sid: &str) -> impl Future<Output = Reply> + use<> {
+        let Task::Post(post) = request(server, "POST", sid) else {
+            panic!("no POST");
+        };
+        let mut body = Some(Bytes::from_static(b"1"));
+        post.run(move |_| Poll::Ready(body.take().map(Ok::<_, ()>)))
+    }
+
+    fn is_gone(server: &PeerData, sid: &str) -> bool {
+        matches!(request(server, "GET", sid), Task::Answer(reply) if reply.status == 400)
+    }
+
+    fn text(reply: &Reply) -> &str {
+        str::from_utf8(&reply.body).unwrap()
+    }
+
+    /// Both are sent at once, and it is for chance which of them is looked at first.
+    #[tokio::test]
+    async fn a_get_that_comes_just_after_the_close_is_told_of_it() {
+        let server = PeerData::new();
+        let sid = open(&server);
+        let mut closing = pin!(close(&server, &sid));
+        assert!(
+            closing
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        let Task::Poll(get) = request(&server, "GET", &sid) else {
+            panic!("no GET");
+        };
+        let (closed, told) = tokio::join!(closing, get);
+        assert_eq!((closed.status, text(&closed)), (200, "ok"));
+        assert_eq!((told.status, text(&told)), (200, "6"));
+        assert!(is_gone(&server, &sid));
+    }
+
+    #[tokio::test]
+    async fn no_get_is_waited_for_beyond_its_time() {
+        let server = PeerData::new();
+        let sid = open(&server);
+        assert_eq!(text(&close(&server, &sid).await), "ok");
+        assert!(is_gone(&server, &sid));
+    }
+
+    #[tokio::test]
+    async fn a_post_that_is_cut_closes_all_the_same() {
+        let server = PeerData::new();
+        let sid = open(&server);
+        let mut closing = Box::pin(close(&server, &sid));
+        assert!(
+            closing
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        drop(closing);
+        assert!(is_gone(&server, &sid));
     }
 }

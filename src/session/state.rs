@@ -12,9 +12,9 @@
 //! Where clients may come back, a loss leads to `Away` first.
 //! ```
 
-use std::fmt;
 use std::task::{Poll, Waker};
 use std::time::Instant;
+use std::{fmt, mem};
 
 use super::{Attended, Session, Wire};
 use crate::ending::CloseReason;
@@ -93,6 +93,9 @@ struct Probe {
     /// `2probe` has come: waiting GETs are let go, so that the client can say `5`.
     answered: bool,
     answer_due: bool,
+    /// All that has come over the websocket is read: a `5` that was said before the waiting GET was
+    /// sent would have been found.
+    heard_out: bool,
 }
 
 /// How a websocket's task finds its session.
@@ -202,6 +205,10 @@ impl Session {
             }
             State::Polling(polling) => {
                 polling.get = Some(ticket);
+                if let Some(probe) = &mut polling.probe {
+                    probe.heard_out = false;
+                }
+                self.stirred = true;
                 Ok(ticket)
             }
         }
@@ -220,7 +227,8 @@ impl Session {
         let over = match &mut self.state {
             State::Away { reason, .. } | State::Closed { reason, .. } => Some(*reason),
             State::Polling(polling) if polling.get == Some(ticket) => {
-                let upgrading = polling.probe.as_ref().is_some_and(|probe| probe.answered);
+                let probe = polling.probe.as_ref();
+                let upgrading = probe.is_some_and(|probe| probe.answered && probe.heard_out);
                 if self.outbox.is_empty() && !upgrading {
                     self.carrier = Some(waker.clone());
                     return Poll::Pending;
@@ -272,6 +280,11 @@ impl Session {
         }
     }
 
+    /// Whether the client is on long-polling, and no GET of its waits.
+    pub(crate) fn awaits_get(&self) -> bool {
+        matches!(&self.state, State::Polling(polling) if polling.get.is_none())
+    }
+
     /// Whether packets may come by POST.
     pub(crate) fn check_post(&self) -> Result<(), PollRefused> {
         match self.state {
@@ -299,8 +312,19 @@ impl Session {
             base64,
             answered: false,
             answer_due: false,
+            heard_out: false,
         });
         link
+    }
+
+    /// There is nothing more to read of a websocket for now.
+    pub(crate) fn hear_out(&mut self, link: Link) {
+        if let Some(probe) = self.state.probe(link)
+            && probe.answered
+            && !mem::replace(&mut probe.heard_out, true)
+        {
+            self.stirred = true;
+        }
     }
 
     /// Text on a websocket that does not carry the session.
@@ -395,7 +419,7 @@ impl Session {
         out: &mut Segments,
     ) -> Transmit {
         if let Some(probe) = self.state.probe(link) {
-            if std::mem::take(&mut probe.answer_due) {
+            if mem::take(&mut probe.answer_due) {
                 out.push_text(engine::PROBE_PONG);
             }
             return Transmit::Open;
@@ -420,7 +444,7 @@ impl Session {
             };
             self.push_frame(packet, out);
         }
-        if std::mem::take(&mut self.ping_due) {
+        if mem::take(&mut self.ping_due) {
             out.push_ping();
             if let Some(recovery) = &mut self.recovery
                 && self.outbox.is_empty()

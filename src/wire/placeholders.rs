@@ -230,10 +230,7 @@ mod tests {
         assert_eq!(anywhere(room, 2), Some(vec![1, 0]));
         assert_eq!(anywhere(room, 1), None);
         assert_eq!(anywhere("[]", 0), Some(vec![]));
-        assert_eq!(
-            anywhere(r#"[{"_placeholder":true,"num":-1}]"#, 0),
-            None
-        );
+        assert_eq!(anywhere(r#"[{"_placeholder":true,"num":-1}]"#, 0), None);
     }
 
     #[test]

@@ -308,6 +308,7 @@ impl World {
             // What is left, its socket does not take.
             self.client.session.look(link, &waker, true);
         }
+        self.client.session.hear_out(link);
         self.waiting[nth] = Some(Waiter { tally, busy: !idle });
     }
 
@@ -356,13 +357,6 @@ impl World {
         if self.promised {
             return;
         }
-        if let (Some(ticket), Some(tally)) = (self.get, &self.get_waits)
-            && tally.0.load(Ordering::Relaxed) == 0
-        {
-            let waker = Waker::from(Arc::clone(tally));
-            let answer = self.client.session.poll_answer(ticket, true, &waker);
-            assert!(answer.is_pending(), "a GET was forgotten");
-        }
         for (&link, waiter) in self.links.iter().zip(&self.waiting) {
             let Some(Waiter { tally, busy }) = waiter else {
                 continue;
@@ -372,7 +366,16 @@ impl World {
                 let waker = Waker::from(Arc::clone(tally));
                 let idle = is_idle(self.client.session.look(link, &waker, *busy));
                 assert!(idle || *busy, "a websocket was forgotten");
+                // It would have done so, and let the GET go.
+                self.client.session.hear_out(link);
             }
+        }
+        if let (Some(ticket), Some(tally)) = (self.get, &self.get_waits)
+            && tally.0.load(Ordering::Relaxed) == 0
+        {
+            let waker = Waker::from(Arc::clone(tally));
+            let answer = self.client.session.poll_answer(ticket, true, &waker);
+            assert!(answer.is_pending(), "a GET was forgotten");
         }
     }
 }

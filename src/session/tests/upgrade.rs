@@ -15,12 +15,40 @@ fn a_probe_is_answered_and_the_waiting_get_let_go() {
         assert_eq!(client.hears(link), ["3probe"]);
         assert!(client.hears(link).is_empty(), "once");
         assert_eq!(client.woken(), 1);
+        assert_eq!(client.answer(ticket), None, "there may be more to read");
+        client.session.hear_out(link);
+        assert_eq!(client.woken(), 1);
         assert_eq!(client.answer(ticket).unwrap(), noop);
-        assert_eq!(client.polls(), noop, "and again until it is done");
+        let ticket = client.gets();
+        client.session.hear_out(link);
+        assert_eq!(
+            client.answer(ticket).unwrap(),
+            noop,
+            "and again until it is done"
+        );
         assert_eq!(client.says(link, "5"), None);
         assert!(client.hears(link).is_empty());
         assert_eq!(client.ending(), None);
     }
+}
+
+/// Both are on their way at once, and it is for chance which of them is looked at first.
+#[test]
+fn a_get_that_was_sent_after_the_switch_is_refused_although_it_is_read_before() {
+    let mut client = Client::polling(V4);
+    let link = client.probes();
+    client.says(link, "2probe");
+    client.hears(link);
+    client.session.hear_out(link);
+    client.woken();
+    assert!(client.registers(link));
+    let ticket = client.gets();
+    assert_eq!(client.woken(), 1, "the websocket's task is to look");
+    assert_eq!(client.answer(ticket), None);
+    client.says(link, "5");
+    assert_eq!(client.woken(), 1);
+    assert_eq!(client.answer(ticket).unwrap(), "BadRequest");
+    assert_eq!(client.ending(), None);
 }
 
 #[test]
