@@ -264,6 +264,14 @@ impl PeerData {
         self.settle(peer);
     }
 
+    /// The same at the next moment at which the client can be told. False: that is yet to come.
+    fn close_once_heard(&self, peer: &Arc<Client>, reason: CloseReason) -> bool {
+        let peer = &peer.latest();
+        let is_told = peer.with(|session| session.close_once_heard(reason));
+        self.settle(peer);
+        is_told
+    }
+
     fn close_slow(&self, slow: &[PeerId]) {
         for id in slow {
             if let Some(peer) = self.inner.broker.mailbox(id) {

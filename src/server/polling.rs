@@ -262,7 +262,8 @@ impl Post {
         let _in_session = self.peer.span.enter();
         let mut left = TURN_EVENTS;
         packets.find_map(|packet| {
-            if matches!(packet, Ok(Packet::Close)) && self.peer.with(|session| session.awaits_get())
+            if matches!(packet, Ok(Packet::Close))
+                && self.peer.with(|session| session.is_between_gets())
             {
                 return Some(end_once_asked(Arc::clone(&self.peer)));
             }
@@ -356,7 +357,7 @@ fn end_once_asked(peer: Arc<Client>) -> Waits {
     let end = End(peer);
     Box::pin(async move {
         // Woken as whoever reads the POST is: by all that happens to the session.
-        let asked = poll_fn(|_| match end.0.with(|session| session.awaits_get()) {
+        let asked = poll_fn(|_| match end.0.with(|session| session.is_between_gets()) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         });

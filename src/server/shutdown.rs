@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::PeerData;
 use super::client::Client;
@@ -18,6 +18,10 @@ use crate::observe;
 /// The time that a shutdown takes for each session while its grace lasts: 200 sessions end in a
 /// second, and as many clients at most come to the next server.
 const PACE: Duration = Duration::from_millis(5);
+
+/// How long a client on long-polling that is between two polls is waited for, so that it can be told: a
+/// line that takes longer for a request has other troubles.
+const BETWEEN_POLLS: Duration = Duration::from_secs(2);
 
 /// Whether the server is being shut down, and what is still open.
 #[derive(Debug, Default)]
@@ -100,7 +104,8 @@ impl PeerData {
     /// chance chooses within the first half of the grace, so that their clients do not come back
     /// all at once; 200 a second if there is time, and faster if there is not. Each client gets
     /// what waits for it and is then told in the way of its wire: a waiting poll ends with a close
-    /// packet, a websocket with the close frame 1001. Socket.IO clients take both as a reason to
+    /// packet, a websocket with the close frame 1001; a client between two polls is waited for, up to two
+    /// seconds. Socket.IO clients take both as a reason to
     /// connect again. The rooms are told of each departure, and [`lifecycle`](Self::lifecycle) of
     /// each end, with [`CloseReason::ShuttingDown`]. Other nodes of a
     /// [`cluster`](crate::Builder::cluster) are told goodbye in the end. The second half of the grace is for clients to
@@ -146,8 +151,16 @@ impl PeerData {
         drain.begun.store(true, Ordering::SeqCst);
         let stages = self.stages(grace);
         observe::shutdown_begun(stages.len());
+        let mut untold = Vec::new();
         for (moment, client) in stages {
             sleep_until(start + moment).await;
+            if !self.close_once_heard(&client, CloseReason::ShuttingDown) {
+                untold.push(((moment + BETWEEN_POLLS).min(grace), client));
+            }
+        }
+        for (moment, client) in untold {
+            // Until then, unless they all come before.
+            let _ = timeout_at(start + moment, drain.emptied()).await;
             self.close(&client, CloseReason::ShuttingDown);
         }
         let left = grace.saturating_sub(start.elapsed());
@@ -198,10 +211,15 @@ fn moment(chance: &RandomState, sid: &SessionId, window: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinHandle;
+
     use super::*;
     use crate::clock;
+    use crate::server::Task;
     use crate::server::client::Arrival;
+    use crate::server::simulation::ask;
     use crate::session::Session;
+    use crate::wire::segments::Segments;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -257,6 +275,80 @@ mod tests {
             assert!(server.session(&client.sid).is_none());
         }
         assert_eq!(server.shutdown(SECOND).await, 0, "a second time");
+    }
+
+    /// A client on long-polling, and what its requests have in their queries besides.
+    fn polling(server: &PeerData) -> (Arc<Client>, String) {
+        let task = ask(
+            server,
+            "GET",
+            "/socket.io/",
+            "EIO=4&transport=polling",
+            false,
+        );
+        let Task::Answer(opened) = task else {
+            panic!("no session");
+        };
+        let opened = String::from_utf8(opened.body.to_vec()).unwrap();
+        let sid = opened.split('"').nth(3).unwrap();
+        let client = server.session(&SessionId::parse(sid).unwrap()).unwrap();
+        (client, format!("EIO=4&transport=polling&sid={sid}"))
+    }
+
+    /// A shutdown that has come to that client.
+    async fn shut_down(server: &PeerData, client: &Client) -> JoinHandle<usize> {
+        let server = server.clone();
+        let ending = tokio::spawn(async move { server.shutdown(600 * SECOND).await });
+        while !client.with(|session| session.is_leaving()) {
+            tokio::task::yield_now().await;
+        }
+        ending
+    }
+
+    #[tokio::test]
+    async fn who_is_between_two_polls_gets_what_waits_and_is_told() {
+        let server = PeerData::new();
+        let (client, query) = polling(&server);
+        client.with(|session| session.push("4mail".into()));
+        let ending = shut_down(&server, &client).await;
+        let Task::Poll(poll) = ask(&server, "GET", "/socket.io/", &query, false) else {
+            panic!("gone");
+        };
+        let told = poll.await;
+        assert_eq!(told.body, "4mail\x1e1");
+        assert!(server.session(&client.sid).is_none());
+        assert_eq!(ending.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_moves_to_a_websocket_meanwhile_is_told_there() {
+        let server = PeerData::new();
+        let (client, query) = polling(&server);
+        let query = query.replace("polling", "websocket");
+        let Task::Socket(socket) = ask(&server, "GET", "/socket.io/", &query, true) else {
+            panic!("no websocket");
+        };
+        let mut connection = socket.start().unwrap();
+        let ending = shut_down(&server, &client).await;
+        for text in ["2probe", "5"] {
+            let length = u8::try_from(text.len()).unwrap();
+            let mut frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat();
+            assert!(!client.with(|session| session.is_closed()));
+            connection.receive(&mut frame, clock::now());
+        }
+        assert!(client.with(|session| session.is_closed()));
+        let mut out = Segments::default();
+        assert!(!connection.transmit(&mut out), "it says goodbye");
+        drop(connection);
+        assert_eq!(ending.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_polls_no_more_is_not_waited_for_beyond_the_grace() {
+        let server = PeerData::new();
+        let (client, _) = polling(&server);
+        assert_eq!(server.shutdown(Duration::ZERO).await, 0);
+        assert!(server.session(&client.sid).is_none());
     }
 
     #[tokio::test]

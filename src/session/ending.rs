@@ -60,6 +60,26 @@ impl Session {
         self.stirred = true;
     }
 
+    /// Ends the session once its client can be told: at its next GET, if none is waiting. False: that
+    /// is yet to come.
+    pub(crate) fn close_once_heard(&mut self, reason: CloseReason) -> bool {
+        let is_told = !self.is_between_gets();
+        if let State::Polling(polling) = &mut self.state
+            && !is_told
+        {
+            polling.leaving = Some(reason);
+        } else {
+            self.close(reason);
+        }
+        is_told
+    }
+
+    /// Whether it is about to end so.
+    #[cfg(test)]
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(&self.state, State::Polling(polling) if polling.leaving.is_some())
+    }
+
     /// Whether the session is over and nobody has been told.
     pub(crate) fn has_ending(&self) -> bool {
         matches!(

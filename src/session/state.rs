@@ -81,6 +81,8 @@ pub(super) enum State {
 pub(super) struct Polling {
     get: Option<Ticket>,
     probe: Option<Probe>,
+    /// The session ends for that reason as soon as there is a way to tell the client.
+    pub(super) leaving: Option<CloseReason>,
 }
 
 /// A websocket that wants to take over.
@@ -153,6 +155,13 @@ impl State {
         }
     }
 
+    fn leaving(&self) -> Option<CloseReason> {
+        match self {
+            Self::Polling(polling) => polling.leaving,
+            _ => None,
+        }
+    }
+
     pub(super) fn drop_probe(&mut self) {
         if let Self::Polling(polling) = self {
             polling.probe = None;
@@ -209,6 +218,9 @@ impl Session {
                     probe.heard_out = false;
                 }
                 self.stirred = true;
+                if let Some(reason) = polling.leaving {
+                    self.close(reason);
+                }
                 Ok(ticket)
             }
         }
@@ -281,7 +293,7 @@ impl Session {
     }
 
     /// Whether the client is on long-polling, and no GET of its waits.
-    pub(crate) fn awaits_get(&self) -> bool {
+    pub(crate) fn is_between_gets(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.get.is_none())
     }
 
@@ -340,9 +352,13 @@ impl Session {
             "5" => {
                 // Whatever waits goes on where it stopped, over the websocket.
                 self.base64 |= probe.base64;
+                let leaving = self.state.leaving();
                 self.note_upgraded();
                 self.state = State::Socket(link);
                 self.heartbeat.heard(&self.limits, now);
+                if let Some(reason) = leaving {
+                    self.close(reason);
+                }
             }
             _ => {
                 self.note_no_upgrade(Upgrade::Abandoned);
