@@ -279,8 +279,9 @@ impl PeerData {
                 let signal = envelope.splice(own, attachments, max)?;
                 let room = envelope.room();
                 let what = said(envelope.kind());
-                self.inner.calls.said(what, own, &callee, room);
+                // Of what a peer at another node answers, this one hears nothing but what it delivers.
                 if receiver.is_some() {
+                    self.inner.calls.said(what, own, &callee, room);
                     self.inner.inspection.said(what, own, &callee, room);
                 }
                 match receiver {

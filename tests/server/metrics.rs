@@ -187,6 +187,32 @@ async fn a_node_among_others_counts_what_it_says_to_them() {
     drop(other);
 }
 
+/// What the other node's peer answers is not heard here, and must not look unanswered.
+#[tokio::test]
+async fn a_call_to_another_node_is_not_timed() {
+    let bus = MemoryBus::new();
+    let (server, recorded) = build(PeerData::builder().cluster(bus.node()));
+    let other = PeerData::builder().cluster(bus.node());
+    let other = other.build().expect("good settings");
+    let here = Host::Hyper.start_built(server).await;
+    let there = Host::Hyper.start_built(other).await;
+    let nodes = || figures(&recorded)["peer_data_cluster_nodes"] == 1.0;
+    eventually("they know each other", nodes).await;
+    let mut ann = Peer::join(&here, Wire::Json, ROOM).await;
+    let mut ben = Peer::join(&there, Wire::Json, ROOM).await;
+    assert_eq!(ann.signal().await["type"], "CONNECT");
+    ann.send(&event_to(&ben.id, "OFFER", ROOM, "v=0")).await;
+    assert_eq!(ben.signal().await["type"], "OFFER");
+    ben.send(&event_to(&ann.id, "ANSWER", ROOM, "v=0")).await;
+    assert_eq!(ann.signal().await["type"], "ANSWER");
+    ann.vanish().await;
+    eventually("she is gone", || here.server.peer_count() == 0).await;
+    for kind in ["unanswered", "glare"] {
+        let name = format!("peer_data_setup_mishaps_total{{kind={kind}}}");
+        assert_eq!(figures(&recorded)[&name], 0.0, "{kind}");
+    }
+}
+
 async fn peers_and_rooms_are_counted_while_they_are_there(host: Host) {
     let watched = Watched::start(host).await;
     let site = &watched.site;
