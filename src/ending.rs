@@ -29,7 +29,8 @@ pub enum CloseReason {
     BodyTimeout,
     /// The client does not take its messages: its outbox is full.
     SlowConsumer,
-    /// The client takes no bytes: what was written to its websocket has stood there for too long.
+    /// The client takes no bytes: what was written to its websocket has stood there for too long, or it
+    /// has sent no poll for what waits for it.
     Stalled,
     /// The application disconnected it.
     Kicked,

@@ -84,12 +84,18 @@ pub struct Limits {
     /// or a long hash. Over it: `malformed`.
     pub max_id: usize,
     /// Bytes of the query and the headers that are kept of the request that opens a session, if a
-    /// hook wants to see them. 16 KiB, what HTTP servers commonly take. Over it: 431.
+    /// hook wants to see them. 16 KiB, what HTTP servers commonly take. Over it: 431. As much may the
+    /// message have, or the body of a POST, in which a Socket.IO 3 or 4 client says who it is, and 1 KiB
+    /// at least; over that 413, or close code 1009.
     pub max_handshake: usize,
     /// Bytes that may wait for one peer, each waiting message counted with the memory that it
     /// needs besides its text; one message always may. 4 MiB: at least two messages of the
     /// maximum size.
     pub max_outbox: usize,
+    /// Bytes that may wait for all peers together beyond 16 KiB for each; what waits for several is
+    /// counted for each of them. 1 GiB: 256 peers with a full outbox, while the signals of a call seldom
+    /// fill those 16 KiB. Over it, whoever is to have more is taken for one that is too slow.
+    pub max_outbox_total: usize,
     /// Rooms that one peer may be in at a time. 10,000: more than any application was seen to
     /// need, and few enough that a departure is told within milliseconds. Over it: `busy`.
     pub max_rooms_per_peer: usize,
@@ -99,7 +105,8 @@ pub struct Limits {
     /// Peers that may be in one room at a time. 10,000: a full room that talks is already more
     /// than most machines can do. Over it: `room_full`.
     pub max_peers_per_room: usize,
-    /// Sessions that may be open at a time, connected or connecting. 100,000: a few gigabytes.
+    /// Sessions that may be open at a time, connected or connecting. 100,000: less than three gigabytes,
+    /// even if all of them leave as much waiting as they may.
     /// Over it: 503 with `Retry-After`.
     pub max_sessions: usize,
     /// Of these, sessions whose clients are not peers yet. 20,000: what comes back within seconds
@@ -164,6 +171,7 @@ impl Default for Limits {
             max_id: 256,
             max_handshake: 16 << 10,
             max_outbox: 4 << 20,
+            max_outbox_total: 1 << 30,
             max_rooms_per_peer: 10_000,
             max_memberships: 1_000_000,
             max_peers_per_room: 10_000,
@@ -202,10 +210,11 @@ impl Limits {
     /// | `max_id` | 128 | a SHA-512 in hexadecimal |
     /// | `max_handshake` | 8 KiB | a large token |
     /// | `max_outbox` | 1 MiB | a whole call's set-up for one who is away for seconds |
+    /// | `max_outbox_total` | 256 MiB | as by default, 256 full ones |
     /// | `max_rooms_per_peer` | 100 | a peer tells all of them when it leaves |
     /// | `max_memberships` | 500,000 | ten rooms for each session |
     /// | `max_peers_per_room` | 1,000 | each event to a room is as many sends |
-    /// | `max_sessions` | 50,000 | about a gigabyte, half of that of the default |
+    /// | `max_sessions` | 50,000 | about a gigabyte, if all of them leave as much waiting as they may |
     /// | `max_handshakes` | 5,000 | all clients within some seconds after a restart |
     /// | `max_sessions_per_address` | 256 | an office or a school class behind one address |
     /// | `max_handshakes_per_address` | 64 | a fourth of them at the same moment |
@@ -237,6 +246,7 @@ impl Limits {
             max_id: 128,
             max_handshake: 8 << 10,
             max_outbox: 1 << 20,
+            max_outbox_total: 256 << 20,
             max_rooms_per_peer: 100,
             max_memberships: 500_000,
             max_peers_per_room: 1_000,
@@ -255,11 +265,28 @@ impl Limits {
         }
     }
 
+    /// The longest message of a client, which may have yet to ask to connect.
+    pub(crate) fn max_message_of(&self, must_connect: bool) -> usize {
+        if must_connect {
+            self.max_message.min(self.max_handshake.max(MIN_AUTH))
+        } else {
+            self.max_message
+        }
+    }
+
     /// Whether what a client sends is to be counted at all.
     pub(crate) const fn has_rates(&self) -> bool {
         self.events_per_second > 0 || self.bytes_per_second > 0
     }
 }
+
+/// Bytes of the message with which a client asks to connect that are always taken, little as
+/// [`Limits::max_handshake`] may be. 1 KiB: a token.
+const MIN_AUTH: usize = 1 << 10;
+
+/// Bytes that may wait for each peer before [`Limits::max_outbox_total`] counts, and the steps in which it
+/// does then. 16 KiB: the set-up of a call and more, and little enough for each session that there may be.
+pub(crate) const OUTBOX_OWN_BYTES: usize = 16 << 10;
 
 /// Bytes of parcels from other nodes that may wait for this one to get round to them. 16 MiB: many
 /// seconds of a busy bus. Over it parcels are dropped, and the rosters asked for again.

@@ -132,6 +132,13 @@ impl Builder {
         self
     }
 
+    /// Bytes that may wait for all peers together, beyond 16 KiB for each. Default 1 GiB; over it, whoever
+    /// is to have more is too slow. See [`Limits::max_outbox_total`].
+    pub fn max_outbox_total(mut self, bytes: usize) -> Self {
+        self.limits.max_outbox_total = bytes;
+        self
+    }
+
     /// Places in rooms that all peers may have together. Default 1,000,000; over it `busy`. See
     /// [`Limits::max_memberships`].
     pub fn max_memberships(mut self, count: usize) -> Self {
@@ -395,6 +402,7 @@ mod tests {
                 limits.max_id,
                 limits.max_handshake,
                 limits.max_outbox,
+                limits.max_outbox_total,
                 limits.max_rooms_per_peer,
                 limits.max_memberships,
                 limits.max_peers_per_room,

@@ -29,11 +29,14 @@ use crate::wire::segments::Segments;
 /// what a client does not take stays in its outbox, where it is counted.
 pub(super) const TRANSMIT_BUDGET: usize = 64 << 10;
 
+#[allow(clippy::struct_excessive_bools)] // facts that do not depend on each other
 pub(crate) struct Connection {
     server: PeerData,
     peer: Arc<Client>,
     link: Link,
     assembler: Assembler,
+    /// The client has become a peer.
+    is_known: bool,
     /// The answer to the client's last ping.
     pong: Option<Bytes>,
     /// What to say last, where the session's reason does not tell.
@@ -74,6 +77,7 @@ impl Connection {
             peer,
             link,
             assembler: Assembler::default(),
+            is_known: false,
             pong: None,
             farewell: None,
             said_goodbye: false,
@@ -178,10 +182,11 @@ impl Connection {
 
     /// Acts on each message; how many there were, and what to wait for.
     fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> (usize, Option<Waits>) {
-        let settings = &self.server.inner.settings;
-        let limits = FrameLimits {
-            max_message: settings.limits.max_message,
-            max_fragments: settings.limits.max_fragments,
+        let server = self.server.clone();
+        let limits = &server.inner.settings.limits;
+        let mut frame_limits = FrameLimits {
+            max_message: limits.max_message,
+            max_fragments: limits.max_fragments,
         };
         let _batch = Batch::open();
         // Reported before the batch writes: whoever hears of it finds it counted.
@@ -194,7 +199,12 @@ impl Connection {
                 self.stash = bytes.to_vec();
                 return (events, Some(others_first()));
             }
-            let message = self.assembler.next(&mut bytes, limits);
+            if !self.is_known {
+                let must_connect = client.with(|session| session.must_connect());
+                frame_limits.max_message = limits.max_message_of(must_connect);
+                self.is_known = !must_connect;
+            }
+            let message = self.assembler.next(&mut bytes, frame_limits);
             events += 1;
             let event = match message {
                 Ok(None) => return (events - 1, None),

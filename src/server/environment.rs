@@ -131,6 +131,13 @@ impl Builder {
             apply: |builder, value| Ok(builder.max_outbox(number(value)?)),
         },
         Variable {
+            name: "PEER_DATA_OUTBOX_TOTAL_BYTES",
+            setting: "max_outbox_total",
+            default: "1073741824",
+            meaning: "bytes that may wait for all peers, beyond 16 KiB for each",
+            apply: |builder, value| Ok(builder.max_outbox_total(number(value)?)),
+        },
+        Variable {
             name: "PEER_DATA_MAX_ATTACHMENTS",
             setting: "max_attachments",
             default: "10",

@@ -120,6 +120,8 @@ struct Inner {
     metrics: Metrics,
     calls: Calls,
     inspection: Inspection,
+    /// What waits for peers beyond what each may have for itself.
+    waiting: Arc<Budget>,
     /// What is kept for peers that may come back.
     recovered: Arc<Budget>,
     /// Places in rooms that peers have.
@@ -204,6 +206,7 @@ impl PeerData {
                 metrics,
                 sweeper: Sweeper::new(&settings.limits),
                 intake: Intake::new(&settings.limits),
+                waiting: Arc::new(Budget::new(settings.limits.max_outbox_total)),
                 recovered: Arc::new(Budget::new(settings.limits.max_recovery_total)),
                 settings,
                 broker: Broker::new(),
@@ -230,7 +233,8 @@ impl PeerData {
     fn register(&self, sid: SessionId, session: Session, arrival: Arrival) -> Arc<Client> {
         let echoes = self.inner.settings.dialect == Dialect::EngineEcho;
         let session = if echoes { session.bare() } else { session };
-        let session = self.observed(session);
+        let mut session = self.observed(session);
+        session.share(Arc::clone(&self.inner.waiting));
         let due = session.poll_timeout();
         let peer = Client::new(sid, session, arrival);
         if echoes {

@@ -177,7 +177,13 @@ impl Post {
         mut self,
         next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
     ) -> Reply {
-        let max = self.server.inner.settings.limits.max_message;
+        let must_connect = self.peer.with(|session| session.must_connect());
+        let max = self
+            .server
+            .inner
+            .settings
+            .limits
+            .max_message_of(must_connect);
         if self.length.is_some_and(|length| length > max as u64) {
             self.complete = true;
             return self.dress.refuse(Refusal::TooLarge);
@@ -263,7 +269,7 @@ impl Post {
         let mut left = TURN_EVENTS;
         packets.find_map(|packet| {
             if matches!(packet, Ok(Packet::Close))
-                && self.peer.with(|session| session.is_between_gets())
+                && self.peer.with(|session| session.is_between_polls())
             {
                 return Some(end_once_asked(Arc::clone(&self.peer)));
             }
@@ -357,9 +363,11 @@ fn end_once_asked(peer: Arc<Client>) -> Waits {
     let end = End(peer);
     Box::pin(async move {
         // Woken as whoever reads the POST is: by all that happens to the session.
-        let asked = poll_fn(|_| match end.0.with(|session| session.is_between_gets()) {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
+        let asked = poll_fn(|_| {
+            if end.0.with(|session| session.is_between_polls()) {
+                return Poll::Pending;
+            }
+            Poll::Ready(())
         });
         let _ = tokio::time::timeout(CROSSING, asked).await;
     })

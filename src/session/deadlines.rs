@@ -55,6 +55,19 @@ impl Session {
         self.heartbeat.excuse(&self.limits, now);
     }
 
+    /// A client on long-polling that lives, but does not ask for what waits for it, has as long for that
+    /// as for a heartbeat.
+    fn expect_poll(&mut self, now: Instant) {
+        if !self.is_between_polls() {
+            return;
+        }
+        if self.outbox.is_empty() {
+            self.stalled_by = None;
+        } else if self.stalled_by.is_none() {
+            self.stalled_by = Some(now + self.limits.ping_interval + self.limits.ping_timeout);
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_closed() {
             return;
@@ -74,6 +87,7 @@ impl Session {
         if self.stalled_by.is_some_and(|by| by <= now) {
             return self.close(CloseReason::Stalled);
         }
+        self.expect_poll(now);
         if self.unread {
             self.heartbeat.excuse(&self.limits, now);
         }

@@ -63,7 +63,7 @@ impl Session {
     /// Ends the session once its client can be told: at its next GET, if none is waiting. False: that
     /// is yet to come.
     pub(crate) fn close_once_heard(&mut self, reason: CloseReason) -> bool {
-        let is_told = !self.is_between_gets();
+        let is_told = !self.is_between_polls();
         if let State::Polling(polling) = &mut self.state
             && !is_told
         {

@@ -2,10 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::limits::OUTBOX_OWN_BYTES;
 use crate::signal::Attachments;
+use crate::sync::Budget;
 use crate::wire::engine::Outgoing;
 
 /// What a waiting packet costs besides its bytes: its place in the queue and its share of the
@@ -45,6 +48,10 @@ pub(crate) struct Outbox {
     first: Option<Outgoing>,
     queue: VecDeque<Outgoing>,
     cost: usize,
+    /// What all peers share, and what this one has taken of it, in whole steps: few touch what all
+    /// threads would otherwise pass to each other with each message.
+    budget: Option<Arc<Budget>>,
+    taken: usize,
 }
 
 impl Outbox {
@@ -57,7 +64,12 @@ impl Outbox {
         self.cost
     }
 
-    /// Queues one packet. Nothing is queued if it would go over `max`.
+    /// From now on what waits beyond [`OUTBOX_OWN_BYTES`] is taken of that.
+    pub(crate) fn share(&mut self, budget: Arc<Budget>) {
+        self.budget = Some(budget);
+    }
+
+    /// Queues one packet. Nothing is queued if it would go over `max`, or over what all may have.
     pub(crate) fn push(&mut self, packet: Outgoing, max: usize) -> Result<(), Full> {
         self.reserve(cost(&packet), max)?;
         self.append(packet);
@@ -90,8 +102,28 @@ impl Outbox {
         if total > max && !self.is_empty() {
             return Err(Full);
         }
+        let more = share_of(total).saturating_sub(self.taken);
+        if more > 0
+            && let Some(budget) = &self.budget
+        {
+            if !budget.take(more) {
+                return Err(Full);
+            }
+            self.taken = self.taken.saturating_add(more);
+        }
         self.cost = total;
         Ok(())
+    }
+
+    /// Gives back what is no longer needed of what all share.
+    fn give_back(&mut self) {
+        let needed = share_of(self.cost);
+        if let Some(budget) = &self.budget
+            && let Some(spare @ 1..) = self.taken.checked_sub(needed)
+        {
+            budget.give_back(spare);
+            self.taken = needed;
+        }
     }
 
     fn append(&mut self, packet: Outgoing) {
@@ -112,6 +144,9 @@ impl Outbox {
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         let packet = self.first.take()?;
         self.cost = self.cost.saturating_sub(cost(&packet));
+        if self.taken > 0 {
+            self.give_back();
+        }
         self.first = self.queue.pop_front();
         if self.first.is_none() && self.queue.capacity() > KEPT_PLACES {
             let emptied = std::mem::take(&mut self.queue);
@@ -143,8 +178,26 @@ impl Outbox {
 
     /// Throws away what waits.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.first = None;
+        self.queue = VecDeque::new();
+        self.cost = 0;
+        self.give_back();
     }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.cost = 0;
+        self.give_back();
+    }
+}
+
+/// How much so much waiting takes of what all share.
+fn share_of(cost: usize) -> usize {
+    let beyond = cost.saturating_sub(OUTBOX_OWN_BYTES);
+    beyond
+        .div_ceil(OUTBOX_OWN_BYTES)
+        .saturating_mul(OUTBOX_OWN_BYTES)
 }
 
 /// The text of a signal and its attachments, as one wire wants them.
@@ -197,6 +250,37 @@ mod tests {
         assert_eq!((outbox.cost(), outbox.queue.capacity()), (0, KEPT_PLACES));
         outbox.rest();
         assert_eq!(outbox.queue.capacity(), 0);
+    }
+
+    #[test]
+    fn what_all_share_is_bounded_and_comes_back() {
+        let budget = Arc::new(Budget::new(3 * OUTBOX_OWN_BYTES));
+        let outbox = || {
+            let mut outbox = Outbox::default();
+            outbox.share(Arc::clone(&budget));
+            outbox
+        };
+        let (mut one, mut two) = (outbox(), outbox());
+        let own = OUTBOX_OWN_BYTES - OVERHEAD;
+        one.push(text(own), usize::MAX).unwrap();
+        assert_eq!(budget.used(), 0, "each has some for itself");
+        one.push(text(0), usize::MAX).unwrap();
+        one.push(text(0), usize::MAX).unwrap();
+        assert_eq!(budget.used(), OUTBOX_OWN_BYTES, "in steps");
+        two.push(text(OUTBOX_OWN_BYTES + own), usize::MAX).unwrap();
+        two.push(text(own), usize::MAX).unwrap();
+        assert_eq!(budget.used(), 3 * OUTBOX_OWN_BYTES);
+        assert_eq!(one.push(text(own), usize::MAX), Err(Full));
+        assert_eq!(outbox().push(text(2 * own), usize::MAX), Err(Full));
+        outbox().push(text(own), usize::MAX).unwrap();
+        assert_eq!(one.cost(), own + 3 * OVERHEAD, "and nothing is queued");
+        assert_eq!(two.pop(), Some(text(OUTBOX_OWN_BYTES + own)));
+        assert_eq!(budget.used(), OUTBOX_OWN_BYTES);
+        two.push(text(own), usize::MAX).unwrap();
+        one.clear();
+        assert_eq!(budget.used(), OUTBOX_OWN_BYTES);
+        drop(two);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is queued for a client, and who sees to it.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use super::outbox::{Full, View};
 use super::{Session, Wire};
 use crate::ending::CloseReason;
 use crate::signal::Signal;
+use crate::sync::Budget;
 use crate::wire::engine::Outgoing;
 
 /// Who sees to what is queued next, so that nobody is woken, and nothing written, for nothing.
@@ -34,6 +36,11 @@ impl Wakes {
 }
 
 impl Session {
+    /// From now on what waits for the client is counted with what waits for others.
+    pub(crate) fn share(&mut self, budget: Arc<Budget>) {
+        self.outbox.share(budget);
+    }
+
     /// Queues one packet of the session's own; one too many ends a client that does not read.
     pub(crate) fn push(&mut self, text: Bytes) {
         self.push_packet(Outgoing::Text(text));

@@ -407,8 +407,8 @@ impl Session {
         self.credentials_due = credentials_due;
         self.welcome(presence, identity, ice, true);
         for said in missed {
-            // Bounded by the log that it comes from.
-            let _ = match said {
+            // Bounded by the log that it comes from, and by what waits for others.
+            let pushed = match said {
                 Said::Message(frame) => self.outbox.push(frame, usize::MAX),
                 Said::Event(signal) => {
                     let (text, parts) = (signal.packet().clone(), signal.attachments());
@@ -416,6 +416,9 @@ impl Session {
                     self.outbox.push_signal(text, parts, view, usize::MAX)
                 }
             };
+            if pushed.is_err() {
+                return self.close(CloseReason::SlowConsumer);
+            }
         }
         self.observer.metrics.recovery(observe::Recovery::Recovered);
     }

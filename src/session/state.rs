@@ -92,12 +92,20 @@ struct Probe {
     until: Instant,
     /// What its own handshake said of binary: it counts once the websocket carries the session.
     base64: bool,
-    /// `2probe` has come: waiting GETs are let go, so that the client can say `5`.
-    answered: bool,
-    answer_due: bool,
-    /// All that has come over the websocket is read: a `5` that was said before the waiting GET was
-    /// sent would have been found.
-    heard_out: bool,
+    stage: Stage,
+}
+
+/// How far a websocket has come that wants to take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has said nothing.
+    Open,
+    /// `2probe` has come, and is to be answered.
+    Asked,
+    Answered,
+    /// All that has come over it is read: a `5` that was said before the waiting GET was sent would have
+    /// been found. The GET is let go, so that the client can say `5`.
+    HeardOut,
 }
 
 /// How a websocket's task finds its session.
@@ -214,8 +222,11 @@ impl Session {
             }
             State::Polling(polling) => {
                 polling.get = Some(ticket);
-                if let Some(probe) = &mut polling.probe {
-                    probe.heard_out = false;
+                self.stalled_by = None;
+                if let Some(Probe { stage, .. }) = &mut polling.probe
+                    && *stage == Stage::HeardOut
+                {
+                    *stage = Stage::Answered;
                 }
                 self.stirred = true;
                 if let Some(reason) = polling.leaving {
@@ -240,7 +251,7 @@ impl Session {
             State::Away { reason, .. } | State::Closed { reason, .. } => Some(*reason),
             State::Polling(polling) if polling.get == Some(ticket) => {
                 let probe = polling.probe.as_ref();
-                let upgrading = probe.is_some_and(|probe| probe.answered && probe.heard_out);
+                let upgrading = probe.is_some_and(|probe| probe.stage == Stage::HeardOut);
                 if self.outbox.is_empty() && !upgrading {
                     self.carrier = Some(waker.clone());
                     return Poll::Pending;
@@ -293,7 +304,7 @@ impl Session {
     }
 
     /// Whether the client is on long-polling, and no GET of its waits.
-    pub(crate) fn is_between_gets(&self) -> bool {
+    pub(crate) fn is_between_polls(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.get.is_none())
     }
 
@@ -322,9 +333,7 @@ impl Session {
             link,
             until: now + self.limits.upgrade_timeout,
             base64,
-            answered: false,
-            answer_due: false,
-            heard_out: false,
+            stage: Stage::Open,
         });
         link
     }
@@ -332,9 +341,9 @@ impl Session {
     /// There is nothing more to read of a websocket for now.
     pub(crate) fn hear_out(&mut self, link: Link) {
         if let Some(probe) = self.state.probe(link)
-            && probe.answered
-            && !mem::replace(&mut probe.heard_out, true)
+            && probe.stage == Stage::Answered
         {
+            probe.stage = Stage::HeardOut;
             self.stirred = true;
         }
     }
@@ -345,16 +354,14 @@ impl Session {
             return;
         };
         match text {
-            "2probe" => {
-                probe.answered = true;
-                probe.answer_due = true;
-            }
+            "2probe" => probe.stage = Stage::Asked,
             "5" => {
                 // Whatever waits goes on where it stopped, over the websocket.
                 self.base64 |= probe.base64;
                 let leaving = self.state.leaving();
                 self.note_upgraded();
                 self.state = State::Socket(link);
+                self.stalled_by = None;
                 self.heartbeat.heard(&self.limits, now);
                 if let Some(reason) = leaving {
                     self.close(reason);
@@ -435,7 +442,8 @@ impl Session {
         out: &mut Segments,
     ) -> Transmit {
         if let Some(probe) = self.state.probe(link) {
-            if mem::take(&mut probe.answer_due) {
+            if probe.stage == Stage::Asked {
+                probe.stage = Stage::Answered;
                 out.push_text(engine::PROBE_PONG);
             }
             return Transmit::Open;
@@ -496,7 +504,7 @@ impl Session {
     /// there is nothing; or once there is nothing that it can do, because its socket is `blocked`.
     pub(crate) fn look(&mut self, link: Link, waker: &Waker, blocked: bool) -> Look {
         if let Some(probe) = self.state.probe(link) {
-            let waiting = probe.answer_due;
+            let waiting = probe.stage == Stage::Asked;
             self.probe = Some(waker.clone());
             return Look::Open {
                 carries: false,

@@ -26,6 +26,8 @@ on_each_host!(
     a_websocket_over_the_rate_is_closed_with_4429_in_the_end,
     pings_count_like_messages,
     a_websocket_that_takes_nothing_is_told_of_and_cut,
+    what_waits_for_all_is_bounded,
+    whoever_is_no_peer_yet_says_little,
     ten_thousand_joins_are_fine,
     a_thousand_sessions_of_one_address_are_fine,
     a_thousand_packets_in_one_post_are_fine,
@@ -362,6 +364,65 @@ async fn a_websocket_that_takes_nothing_is_told_of_and_cut(host: Host) {
         assert!(heard < 50, "{heard}");
         assert_eq!(end, Frame::Lost);
     }
+}
+
+async fn what_waits_for_all_is_bounded(host: Host) {
+    let wire = Wire::Polling(Revision::V3);
+    let site = host
+        .start_with(|builder| builder.max_outbox_total(256 << 10))
+        .await;
+    let mut peers = Vec::new();
+    for number in 0..6 {
+        peers.push(Peer::join(&site, wire, &format!("room {number}")).await);
+    }
+    // Four steps of 16 KiB each, and 16 KiB that count for nobody.
+    let large = json!("x".repeat(79_000));
+    for peer in &peers {
+        site.tell(&peer.id, "LARGE", &large);
+    }
+    assert_eq!(site.server.peer_count(), 4);
+    let late = peers.split_off(4);
+    for mut peer in late {
+        peer.polling().get().await.is_unknown_session();
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.signal().await["type"], "LARGE");
+    }
+    // What was taken makes room.
+    for peer in &mut peers {
+        site.tell(&peer.id, "LARGE", &large);
+        site.tell(&peer.id, "SMALL", &json!(1));
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.signal().await["type"], "LARGE");
+        assert_eq!(peer.signal().await["type"], "SMALL");
+    }
+}
+
+async fn whoever_is_no_peer_yet_says_little(host: Host) {
+    let site = host.start().await;
+    let connect = |length: usize| format!(r#"40{{"token":"{}"}}"#, "x".repeat(length));
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let mut socket = Socket::open(site.address, target).await;
+    assert!(socket.text().await.starts_with('0'));
+    socket.send(&connect(16_000)).await;
+    assert!(socket.text().await.starts_with("40{"));
+    // A peer is known, and says what it likes.
+    let other = connect(17_000).replace("40{", "40/x,{");
+    socket.send(&other).await;
+    assert!(socket.text().await.starts_with("44/x,"));
+    let mut socket = Socket::open(site.address, target).await;
+    socket.send(&connect(17_000)).await;
+    assert_eq!(close_code(&mut socket).await, Some(1009));
+
+    let mut polling = Polling::open(&site, Revision::V4, "").await;
+    polling.post_body(connect(16_000)).await.is_ok();
+    assert!(polling.text().await.starts_with("40{"));
+    let chat = message(&event("CHAT", ROOM, "x".repeat(17_000)));
+    polling.post_body(chat).await.is_ok();
+    let polling = Polling::open(&site, Revision::V4, "").await;
+    let refused = polling.post_body(connect(17_000)).await;
+    assert_eq!(refused.status, 413, "{refused:?}");
 }
 
 async fn ten_thousand_joins_are_fine(host: Host) {

@@ -126,6 +126,39 @@ fn a_websocket_that_takes_anything_has_all_the_time_again() {
 }
 
 #[test]
+fn whoever_lives_but_does_not_poll_for_what_waits_is_ended() {
+    let mut client = Client::polling(V3);
+    let minute = |client: &mut Client, nth: u64| {
+        client.at(seconds(nth * 30));
+        client.posts("2");
+        client.ending()
+    };
+    // The pong of its first ping waits for it.
+    assert_eq!(minute(&mut client, 1), None);
+    assert_eq!(minute(&mut client, 2), None);
+    assert_eq!(minute(&mut client, 3), None);
+    assert_eq!(client.polls(), "1:31:31:3", "and now it has polled");
+    for nth in 4..=6 {
+        assert_eq!(minute(&mut client, nth), None, "{nth}");
+    }
+    assert_eq!(
+        client.due(),
+        Some(seconds(195)),
+        "45 s after the first look"
+    );
+    assert_eq!(minute(&mut client, 7), Some(CloseReason::Stalled));
+
+    // Where nothing waits, there is nothing to ask for.
+    let mut client = Client::polling(V4);
+    for nth in 1..10 {
+        client.at(seconds(nth * 20));
+        client.posts("3");
+        client.session.outbox.clear();
+        assert_eq!(client.ending(), None);
+    }
+}
+
+#[test]
 fn only_the_websocket_that_counts_can_stall() {
     let mut client = Client::polling(V4);
     let probe = client.probes();
