@@ -217,6 +217,58 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Each thread has peers of its own, and all have the same rooms.
+    #[test]
+    fn behaves_like_a_map_of_sets_from_several_threads(
+        scripts in prop::collection::vec(prop::collection::vec(op(), 0..60), 3),
+    ) {
+        let broker = Broker::<Inbox>::new();
+        let rooms: Vec<_> = (0..4).map(|n| RoomId::new(&format!("room {n}")).unwrap()).collect();
+        let expected: BTreeSet<(usize, PeerId)> = std::thread::scope(|scope| {
+            let run = |script: Vec<Op>| {
+                let ids: Vec<_> = (0..6).map(|_| PeerId::random().unwrap()).collect();
+                let mut model: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+                for op in script {
+                    match op {
+                        Op::Attach(p) => {
+                            let fresh = !model.contains_key(&p);
+                            assert_eq!(broker.attach(ids[p], Arc::default()).is_ok(), fresh);
+                            model.entry(p).or_default();
+                        }
+                        Op::Detach(p) => {
+                            let left = broker.detach(&ids[p]).len();
+                            assert_eq!(left, model.remove(&p).map_or(0, |rooms| rooms.len()));
+                        }
+                        Op::Join(p, r) => {
+                            let newly = broker.join(&ids[p], &rooms[r]).ok().map(|joined| joined.newly);
+                            assert_eq!(newly, model.get_mut(&p).map(|mine| mine.insert(r)));
+                        }
+                        Op::Leave(p, r) => {
+                            let was_there = model.get_mut(&p).is_some_and(|mine| mine.remove(&r));
+                            let left = broker.leave(&ids[p], rooms[r].as_str());
+                            assert_eq!(left.is_some(), was_there);
+                        }
+                    }
+                    for (p, mine) in &model {
+                        for (r, room) in rooms.iter().enumerate() {
+                            assert_eq!(broker.is_member(&ids[*p], room.as_str()), mine.contains(&r));
+                        }
+                    }
+                }
+                let places = model.into_iter().flat_map(|(p, mine)| mine.into_iter().map(move |r| (p, r)));
+                places.map(|(p, r)| (r, ids[p])).collect::<BTreeSet<_>>()
+            };
+            let threads: Vec<_> = scripts.into_iter().map(|script| scope.spawn(move || run(script))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let found = rooms.iter().enumerate().flat_map(|(r, room)| {
+            broker.members(room.as_str()).ids().map(|id| (r, id)).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(found.collect::<BTreeSet<_>>(), expected);
+    }
+}
+
 #[test]
 fn threads_that_join_and_go_leave_nothing_behind() {
     let broker = Broker::<Inbox>::new();
