@@ -25,7 +25,7 @@ pub enum CloseReason {
     BinaryNotAccepted,
     /// The client stayed over its rate for longer than it may.
     RateLimited,
-    /// The client began a POST and did not end it in time.
+    /// The client began a POST, or a message, and did not end it in time.
     BodyTimeout,
     /// The client does not take its messages: its outbox is full.
     SlowConsumer,
@@ -95,7 +95,7 @@ impl fmt::Display for CloseReason {
             Self::MessageTooLarge => "message too large",
             Self::BinaryNotAccepted => "this wire takes text only",
             Self::RateLimited => "too much in too little time",
-            Self::BodyTimeout => "the body did not come in time",
+            Self::BodyTimeout => "the message did not come in time",
             Self::SlowConsumer => "too slow to take its messages",
             Self::Stalled => "takes no bytes",
             Self::Kicked => "disconnected by the server",

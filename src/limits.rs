@@ -60,8 +60,9 @@ pub struct Limits {
     /// How long a Socket.IO 3 or 4 client may take to ask for its namespace. 10 s: several round
     /// trips on a bad mobile network.
     pub connect_timeout: Duration,
-    /// How long the body of a POST may take to come. 30 s: a maximum message at 33 kB a second.
-    /// Then 408, and the session ends: some of what its client said is lost.
+    /// How long the body of a POST may take to come, or a message over a websocket, or the next
+    /// attachment of an event. 30 s: a maximum message at 33 kB a second.
+    /// Then 408, or close code 1008, and the session ends: some of what its client said is lost.
     pub body_timeout: Duration,
     /// How long a websocket may take no bytes while there are some for it. 20 s, as long as an
     /// answer to a heartbeat may take. Then the session ends, and the connection is cut.

@@ -65,7 +65,8 @@ impl Builder {
         self
     }
 
-    /// How long the body of a POST may take to come. Default 30 s; then 408, and the session ends.
+    /// How long the body of a POST, or a message over a websocket, may take to come. Default 30 s; then
+    /// 408, or close code 1008, and the session ends.
     /// See [`Limits::body_timeout`].
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.limits.body_timeout = timeout;

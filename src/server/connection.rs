@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     assembler: Assembler,
     /// The client has become a peer.
     is_known: bool,
+    /// The session knows that the rest of something is awaited.
+    is_cut: bool,
     /// The answer to the client's last ping.
     pong: Option<Bytes>,
     /// What to say last, where the session's reason does not tell.
@@ -78,6 +80,7 @@ impl Connection {
             link,
             assembler: Assembler::default(),
             is_known: false,
+            is_cut: false,
             pong: None,
             farewell: None,
             said_goodbye: false,
@@ -165,7 +168,10 @@ impl Connection {
     /// Acts on the bytes until there is something to wait for; what comes after that is stashed.
     fn act(&mut self, bytes: &mut [u8], now: Instant) -> Option<Waits> {
         let length = bytes.len();
-        let (events, waits) = self.act_on_all(bytes, now);
+        let (events, has_ended, waits) = self.act_on_all(bytes, now);
+        if waits.is_none() {
+            self.note_rest(has_ended, now);
+        }
         // What is stashed will be counted when its time comes.
         let length = length.saturating_sub(self.stash.len());
         self.peer.note_said(events, length);
@@ -180,34 +186,35 @@ impl Connection {
         waits
     }
 
-    /// Acts on each message; how many there were, and what to wait for.
-    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> (usize, Option<Waits>) {
-        let server = self.server.clone();
-        let limits = &server.inner.settings.limits;
+    /// Acts on each message; how many there were, whether any was more than a control frame, and what
+    /// to wait for.
+    fn act_on_all(&mut self, mut bytes: &mut [u8], now: Instant) -> (usize, bool, Option<Waits>) {
+        let limits = &self.server.inner.settings.limits;
         let mut frame_limits = FrameLimits {
-            max_message: limits.max_message,
+            max_message: limits.max_message_of(true),
             max_fragments: limits.max_fragments,
         };
+        let max_message = limits.max_message;
         let _batch = Batch::open();
         // Reported before the batch writes: whoever hears of it finds it counted.
         let _tally = self.server.inner.metrics.tally();
         let client = Arc::clone(&self.peer);
         let _in_session = client.span.enter();
         let mut events = 0;
+        let mut has_ended = false;
         loop {
             if events == TURN_EVENTS && !bytes.is_empty() {
                 self.stash = bytes.to_vec();
-                return (events, Some(others_first()));
+                return (events, has_ended, Some(others_first()));
             }
-            if !self.is_known {
-                let must_connect = client.with(|session| session.must_connect());
-                frame_limits.max_message = limits.max_message_of(must_connect);
-                self.is_known = !must_connect;
+            self.is_known = self.is_known || !client.with(|session| session.must_connect());
+            if self.is_known {
+                frame_limits.max_message = max_message;
             }
             let message = self.assembler.next(&mut bytes, frame_limits);
             events += 1;
             let event = match message {
-                Ok(None) => return (events - 1, None),
+                Ok(None) => return (events - 1, has_ended, None),
                 Ok(Some(Message::Text(text))) => self
                     .peer
                     .with(|session| session.handle_text(self.link, text, now)),
@@ -235,7 +242,7 @@ impl Connection {
                         self.peer.with(|session| session.renounce(self.link));
                     }
                     self.close(CloseReason::ClientClosed);
-                    return (events, None);
+                    return (events, has_ended, None);
                 }
                 Err(error) => {
                     self.farewell = Some(frame::close(Some(error.close_code()), ""));
@@ -243,14 +250,27 @@ impl Connection {
                         FrameError::TooLarge => CloseReason::MessageTooLarge,
                         _ => CloseReason::ProtocolError,
                     });
-                    return (events, None);
+                    return (events, has_ended, None);
                 }
             };
+            has_ended = true;
             let waits = event.and_then(|event| self.server.handle(&self.peer, event));
             if waits.is_some() {
                 self.stash = bytes.to_vec();
-                return (events, waits);
+                return (events, has_ended, waits);
             }
+        }
+    }
+
+    /// Has the session know of a message that has begun and is not all there.
+    fn note_rest(&mut self, has_ended: bool, now: Instant) {
+        let is_cut = self.assembler.is_unfinished();
+        if is_cut || self.is_cut {
+            let due = self
+                .peer
+                .with(|session| session.expect_rest(is_cut, has_ended, now));
+            self.server.schedule(&self.peer, due);
+            self.is_cut = is_cut;
         }
     }
 

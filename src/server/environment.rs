@@ -169,7 +169,7 @@ impl Builder {
             name: "PEER_DATA_BODY_TIMEOUT_MS",
             setting: "body_timeout",
             default: "30000",
-            meaning: "how long the body of a POST may take",
+            meaning: "how long the body of a POST, or a message, may take",
             apply: |builder, value| Ok(builder.body_timeout(millis(value)?)),
         },
         Variable {

@@ -21,6 +21,7 @@ impl Session {
             self.connect_by,
             self.state.upgrade_by(),
             self.stalled_by,
+            self.rest_by,
             self.credentials_due,
         ]
         .into_iter()
@@ -52,6 +53,7 @@ impl Session {
 
     pub(crate) fn read_again(&mut self, now: Instant) {
         self.unread = false;
+        self.rest_by = self.rest_by.map(|_| now + self.limits.body_timeout);
         self.heartbeat.excuse(&self.limits, now);
     }
 
@@ -66,6 +68,22 @@ impl Session {
         } else if self.stalled_by.is_none() {
             self.stalled_by = Some(now + self.limits.ping_interval + self.limits.ping_timeout);
         }
+    }
+
+    /// All is read that has come: whether the last message `is_cut`, and whether messages ended since the
+    /// last time. The rest has the time of a POST's body. Returns until when.
+    pub(crate) fn expect_rest(
+        &mut self,
+        is_cut: bool,
+        has_ended: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        if !is_cut && self.assembly.is_none() {
+            self.rest_by = None;
+        } else if has_ended || self.rest_by.is_none() {
+            self.rest_by = Some(now + self.limits.body_timeout);
+        }
+        self.rest_by
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -86,6 +104,9 @@ impl Session {
         }
         if self.stalled_by.is_some_and(|by| by <= now) {
             return self.close(CloseReason::Stalled);
+        }
+        if self.rest_by.is_some_and(|by| by <= now) && !self.unread {
+            return self.close(CloseReason::BodyTimeout);
         }
         self.expect_poll(now);
         if self.unread {

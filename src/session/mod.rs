@@ -125,6 +125,8 @@ pub(crate) struct Session {
     meter: Option<Box<Meter>>,
     /// Until when the websocket must have taken something of what it was given.
     stalled_by: Option<Instant>,
+    /// Until when the rest must have come of a message, or of an event with attachments.
+    rest_by: Option<Instant>,
     /// When the client needs new credentials for TURN servers, if it has some that end.
     credentials_due: Option<Instant>,
     assembly: Option<Box<Assembly>>,
@@ -164,6 +166,7 @@ impl Session {
             ping_due: false,
             meter: Meter::new(limits, now),
             stalled_by: None,
+            rest_by: None,
             credentials_due: None,
             assembly: None,
             recovery: None,
@@ -353,7 +356,10 @@ impl Session {
         let charged = meter.charge(events, bytes, now);
         match charged {
             Charged::Free => {}
-            Charged::Pause(pause) => self.heartbeat.postpone(pause),
+            Charged::Pause(pause) => {
+                self.heartbeat.postpone(pause);
+                self.rest_by = self.rest_by.map(|by| by + pause);
+            }
             Charged::Spent => self.close(CloseReason::RateLimited),
         }
         charged
@@ -373,6 +379,7 @@ impl Session {
         self.attended = Attended::Task;
         let Wire::Engine(revision) = self.wire else {
             self.heartbeat.answered(&self.limits, now);
+            self.rest_by = None;
             let sender = self.peer()?;
             return Some(Event::Json { sender, text });
         };

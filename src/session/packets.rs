@@ -35,9 +35,17 @@ impl Session {
         self.heartbeat.heard(&self.limits, now);
         let client_pings = self.wire == Wire::Engine(Revision::V3);
         match packet {
-            Packet::Message(text) => return self.handle_message(text),
+            Packet::Message(text) => {
+                let event = self.handle_message(text);
+                self.expect_attachments(now);
+                return event;
+            }
             Packet::Binary(data) if self.bare => return Ok(Some(Event::BareBinary(data))),
-            Packet::Binary(data) => return self.handle_attachment(&data),
+            Packet::Binary(data) => {
+                let event = self.handle_attachment(&data);
+                self.expect_attachments(now);
+                return event;
+            }
             Packet::Close => self.close(CloseReason::ClientClosed),
             Packet::Ping(_) if client_pings => self.push(engine::PONG),
             // Each revision has one direction; a ping in the other is an error there.
@@ -123,6 +131,11 @@ impl Session {
             (Some(_), Revision::V3) => Ok(None),
             (Some(_), Revision::V4) => Err(Malformed),
         }
+    }
+
+    fn expect_attachments(&mut self, now: Instant) {
+        let awaited = self.assembly.is_some();
+        self.rest_by = awaited.then(|| now + self.limits.body_timeout);
     }
 
     fn ignore(&mut self, attachments: Option<usize>) -> Option<Event<'static>> {

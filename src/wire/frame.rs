@@ -123,6 +123,11 @@ impl Assembler {
         Message::new(opcode, collected).map(Some)
     }
 
+    /// Whether a message, or a frame, has begun and is not all there; asked when more is needed.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn forget_delivered(&mut self) {
         if let Some(partial) = &mut self.0 {
             partial.delivered = Vec::new();

@@ -16,6 +16,9 @@ use peer_data_server::{
     RoomId, Wire as Spoken,
 };
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as FrameOfBytes;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 on_each_host!(
     the_whole_story_of_a_peer_is_told,
@@ -264,6 +267,15 @@ async fn limits_end_with_a_reason(host: Host) {
                 }
             }
             eventually("the end", || site.members(ROOM).is_empty()).await;
+        })
+        .await;
+    }
+    for wire in [Wire::Socket(Revision::V3), Wire::Json] {
+        ends(&site, wire, CloseReason::BodyTimeout, async |mut peer| {
+            // The first piece of a message, and no other.
+            let piece = FrameOfBytes::message("4", OpCode::Data(Data::Text), false);
+            peer.socket().send_message(Message::Frame(piece)).await;
+            assert_eq!(peer.socket().frame().await, Frame::Closed(Some(1008)));
         })
         .await;
     }

@@ -171,3 +171,63 @@ fn only_the_websocket_that_counts_can_stall() {
     assert!(!client.session.is_stalled(probe));
     assert_eq!(client.session.block(probe, client.now), None);
 }
+
+#[test]
+fn the_rest_of_what_has_begun_has_its_time() {
+    // A frame that is cut, an event without its attachments: nothing else would end either.
+    let begin: [fn(&mut Client, Link); 2] = [
+        |client, _| {
+            let due = client.session.expect_rest(true, false, client.now);
+            assert_eq!(due, Some(client.now + seconds(30)));
+        },
+        |client, link| assert_eq!(client.says(link, r#"451-["message",{}]"#), None),
+    ];
+    for begin in begin {
+        let (mut client, link) = Client::socket(V3);
+        client.at(seconds(5));
+        begin(&mut client, link);
+        client.at(seconds(20));
+        client.says(link, "2");
+        begin_goes_on(&mut client);
+        client.at(just_before(35));
+        assert_eq!(client.ending(), None);
+        client.at(seconds(35));
+        assert_eq!(client.ending(), Some(CloseReason::BodyTimeout));
+    }
+}
+
+/// What comes in between is no more of it.
+fn begin_goes_on(client: &mut Client) {
+    if client.session.assembly.is_none() {
+        client.session.expect_rest(true, false, client.now);
+    }
+}
+
+#[test]
+fn whoever_says_one_thing_after_the_other_has_all_the_time() {
+    let (mut client, link) = Client::socket(V3);
+    for second in 1..20 {
+        client.at(seconds(second * 10));
+        client.says(link, "2");
+        // The message before has ended, and the next has begun.
+        client.session.expect_rest(true, true, client.now);
+    }
+    client.says(link, r#"452-["message",{}]"#);
+    for second in [215, 240] {
+        client.at(seconds(second));
+        client.session.handle_binary(link, &[4, 0], client.now);
+    }
+    assert_eq!(client.ending(), None);
+    assert!(client.session.assembly.is_none());
+    client.session.expect_rest(false, true, client.now);
+    assert_eq!(client.session.rest_by, None);
+
+    // Nor does time count in which the server itself does not read.
+    client.session.expect_rest(true, false, client.now);
+    client.session.leave_unread();
+    client.at(seconds(280));
+    assert_eq!(client.ending(), None);
+    client.session.read_again(client.now);
+    client.at(just_before(310));
+    client.says(link, "2");
+}
