@@ -1,7 +1,7 @@
 //! Signaling for users who have logged in: a token, an identity, rooms by invitation.
 //!
 //! ```text
-//! AUTH_SECRET=$(openssl rand -hex 32) cargo run --example auth
+//! AUTH_SECRET=$(openssl rand -hex 32) cargo run --features axum --example auth
 //! ```
 //!
 //! opens a page on <http://localhost:3000>. It logs in with a name (`POST /login`, where a real
@@ -17,6 +17,7 @@
 //! good until the server ends. Other settings are read from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -119,7 +120,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(Html(include_str!("auth.html"))))
         .route("/login", post(login))
-        .layer(PeerDataLayer::from(signaling));
+        .layer(PeerDataLayer::from(signaling))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());

@@ -1,13 +1,14 @@
 //! Signaling as a layer over an axum application.
 //!
 //! ```text
-//! cargo run --release --example axum_layer
+//! cargo run --release --features axum --example axum_layer
 //! ```
 //!
 //! `HOST` (default 127.0.0.1) and `PORT` (default 3000) say where; the server's settings are read
 //! from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,7 +23,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(|| async { "hello" }))
         // Last: routes and fallbacks that are added after the layer win over it.
-        .layer(PeerDataLayer::from(server.clone()));
+        .layer(PeerDataLayer::from(server.clone()))
+        // Limits by address and trusted proxies go by what it tells (feature `axum`).
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".into());
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());

@@ -9,6 +9,7 @@
 //! the settings that the suite expects.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -34,7 +35,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
         .with_env()?
         .build()?;
-    let app = Router::new().layer(PeerDataLayer::from(server));
+    let app = Router::new()
+        .layer(PeerDataLayer::from(server))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port: u16 = match std::env::var("PORT") {

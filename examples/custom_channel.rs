@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! npm install --prefix examples/peer_data_client peer-data@3.2.5
-//! cargo run --release --example custom_channel
+//! cargo run --release --features axum --example custom_channel
 //! ```
 //!
 //! The channel is the class `WebSocketChannel` in `custom_channel.html`. `HOST` (default 127.0.0.1)
 //! and `PORT` (default 3000) say where; the server's settings are read from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
@@ -32,7 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(Html(include_str!("custom_channel.html"))))
         .route("/peer-data.js", get(library))
-        .layer(PeerDataLayer::from(server));
+        .layer(PeerDataLayer::from(server))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     if !Path::new(LIBRARY).exists() {
         eprintln!("{MISSING}");

@@ -2,7 +2,7 @@
 //! `callback(socket, event)` is for, and any other event of Socket.IO.
 //!
 //! ```text
-//! cargo run --example custom_events
+//! cargo run --features axum --example custom_events
 //! ```
 //!
 //! Types that the protocol does not know (`socket.emit("message", {type: "SHOUT", …})`):
@@ -19,6 +19,7 @@
 //! `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::net::SocketAddr;
 
 use axum::Router;
 use peer_data_server::{
@@ -41,7 +42,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         })
         .build()?;
-    let app = Router::new().layer(PeerDataLayer::from(server));
+    let app = Router::new()
+        .layer(PeerDataLayer::from(server))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port: u16 = match std::env::var("PORT") {

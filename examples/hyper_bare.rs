@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use peer_data_server::{Builder, PeerDataService};
+use peer_data_server::{Builder, ClientAddress, PeerDataService};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::Service;
@@ -44,8 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             accepted = listener.accept() => accepted,
             () = &mut ending => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // A connection that is gone already, or too many open files: both pass.
                 eprintln!("accept: {error}");
@@ -54,8 +54,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         };
         let signaling = signaling.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let mut signaling = signaling.clone();
+            // Limits by address and trusted proxies go by that.
+            request.extensions_mut().insert(ClientAddress(address));
             async move {
                 match request.uri().path() {
                     "/" => Ok(Response::new(Either::Left("hello".to_owned()))),

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! npm install --prefix examples/peer_data_client peer-data@3.2.5
-//! cargo run --release --example peer_data_client
+//! cargo run --release --features axum --example peer_data_client
 //! ```
 //!
 //! `PORT` (default 3000) says where; the server's settings are read from `PEER_DATA_*` variables.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
@@ -31,7 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(Html(include_str!("peer_data_client.html"))))
         .route("/peer-data.js", get(library))
-        .layer(PeerDataLayer::from(server));
+        .layer(PeerDataLayer::from(server))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     if !Path::new(LIBRARY).exists() {
         eprintln!("{MISSING}");
@@ -41,7 +43,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => 3000,
     };
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("open http://localhost:{port}/?room=lobby in two windows");
+    println!(
+        "open http://{}/?room=lobby in two windows",
+        listener.local_addr()?
+    );
     axum::serve(listener, app).await?;
     Ok(())
 }

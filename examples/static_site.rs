@@ -2,7 +2,7 @@
 //! has it.
 //!
 //! ```text
-//! APP_ENV=production cargo run --release --example static_site
+//! APP_ENV=production cargo run --release --features axum --example static_site
 //! ```
 //!
 //! In production it serves what is in `build/`, and `build/index.html` for every other path, so
@@ -13,6 +13,7 @@
 //! the environment too, as `cargo run --features metrics --example standalone -- --help` lists them.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
@@ -32,6 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     // Last, and verified: the fallback above would answer signaling's requests with a page.
     let app = layer.verify(app.layer(layer.clone())).await?;
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port: u16 = match std::env::var("PORT") {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! turnserver -n -v --use-auth-secret --static-auth-secret=north --realm=example.org --allow-loopback-peers
-//! PEER_DATA_TURN_URLS=turn:127.0.0.1:3478 PEER_DATA_TURN_SECRET=north cargo run --release --example turn
+//! PEER_DATA_TURN_URLS=turn:127.0.0.1:3478 PEER_DATA_TURN_SECRET=north cargo run --release --features axum --example turn
 //! ```
 //!
 //! Then open `http://127.0.0.1:3000/?room=lobby&relay` in two windows; with `relay` in the address,
@@ -10,6 +10,7 @@
 //! instead of variables it is `Builder::ice_servers`.
 
 use std::error::Error;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::response::Html;
@@ -22,7 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Builder::from_env()?.build()?;
     let app = Router::new()
         .route("/", get(Html(include_str!("turn.html"))))
-        .layer(PeerDataLayer::from(server));
+        .layer(PeerDataLayer::from(server))
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".into());
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());

@@ -1,9 +1,11 @@
 //! Examples that no browser and no suite of clients drives, run as they are.
 
-#![cfg(feature = "tower")]
+#![cfg(feature = "axum")]
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,6 +15,86 @@ use tokio_tungstenite::tungstenite::Message;
 async fn start(example: &str) -> Program {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     Program::start(example, folder, &[]).await
+}
+
+/// Examples that take the server's settings from the environment, as far as they are built.
+const SET_BY_THE_ENVIRONMENT: &[&str] = &[
+    #[cfg(feature = "actix")]
+    "actix_app",
+    "auth",
+    "axum_layer",
+    "axum_service",
+    #[cfg(feature = "conformance")]
+    "conformance_engine",
+    "conformance_socket",
+    "custom_channel",
+    "custom_events",
+    "hyper_bare",
+    "limits",
+    "peer_data_client",
+    "standalone",
+    "static_site",
+    #[cfg(feature = "actix")]
+    "static_site_actix",
+    "turn",
+];
+
+/// Else a limit by address would do nothing there, and nobody would notice.
+#[tokio::test]
+async fn whoever_takes_settings_from_the_environment_knows_addresses() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let variables = [
+        ("PEER_DATA_MAX_SESSIONS_PER_ADDRESS", "1"),
+        ("PEER_DATA_TRUSTED_PROXIES", "127.0.0.1"),
+        // No session ends by itself before the last answer.
+        ("PEER_DATA_PING_INTERVAL_MS", "60000"),
+        ("PEER_DATA_CONNECT_TIMEOUT_MS", "60000"),
+    ];
+    for example in SET_BY_THE_ENVIRONMENT {
+        let program = Program::start(example, folder, &variables).await;
+        let path = match *example {
+            "conformance_engine" => "/engine.io/",
+            _ => "/socket.io/",
+        };
+        let target = format!("{path}?EIO=4&transport=polling");
+        let ask = |client: &str| {
+            let request = Request::get(&target).header("X-Forwarded-For", client);
+            request.send(program.address)
+        };
+        for (client, status) in [
+            ("203.0.113.1", 200),
+            ("203.0.113.1", 429),
+            ("203.0.113.2", 200),
+        ] {
+            assert_eq!(ask(client).await.status, status, "{example}: {client}");
+        }
+        for status in [200, 429] {
+            let proxy = Request::get(&target).send(program.address).await;
+            assert_eq!(proxy.status, status, "{example}: the proxy itself");
+        }
+    }
+}
+
+#[test]
+fn no_example_that_takes_settings_from_the_environment_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = fs::read_dir(folder).expect("the examples");
+    let files = files.map(|file| file.expect("a file").path());
+    let named = files
+        .filter(|file| file.extension().is_some_and(|kind| kind == "rs"))
+        .filter(|file| {
+            let text = fs::read_to_string(file).expect("an example");
+            text.contains("from_env()") || text.contains("with_env()")
+        })
+        .map(|file| file.file_stem().expect("a name").to_owned())
+        .map(|name| name.into_string().expect("text"))
+        .filter(|name| cfg!(feature = "actix") || !name.contains("actix"))
+        .filter(|name| cfg!(feature = "conformance") || name != "conformance_engine")
+        // Has tests of its own.
+        .filter(|name| name != "tls")
+        .collect::<BTreeSet<_>>();
+    let known = SET_BY_THE_ENVIRONMENT.iter();
+    assert_eq!(named, known.map(ToString::to_string).collect());
 }
 
 /// A socket.io-client 4 by websocket, in a room; what it is called comes first.

@@ -97,6 +97,7 @@ fn a_misspelt_variable_is_told_of() {
 #[tokio::test]
 async fn the_other_examples_say_goodbye_too() {
     let examples = [
+        #[cfg(feature = "axum")]
         "axum_layer",
         "hyper_bare",
         #[cfg(feature = "actix")]

@@ -1,6 +1,6 @@
 //! The examples `static_site` and `static_site_actix`, run as they are.
 
-#![cfg(feature = "tower")]
+#![cfg(feature = "axum")]
 
 mod support;
 

@@ -34,13 +34,18 @@ struct Site {
 
 impl Site {
     async fn start(name: &str) -> Self {
+        Self::set(name, &[]).await
+    }
+
+    async fn set(name: &str, settings: &[(&str, &str)]) -> Self {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
         let own = own.expect("a certificate");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).expect("a folder");
         fs::write(folder.join("cert.pem"), own.cert.pem()).expect("a certificate");
         fs::write(folder.join("key.pem"), own.signing_key.serialize_pem()).expect("a key");
-        let variables = [("TLS_CERT", "cert.pem"), ("TLS_KEY", "key.pem")];
+        let files = [("TLS_CERT", "cert.pem"), ("TLS_KEY", "key.pem")];
+        let variables = [&files, settings].concat();
         Self {
             program: Program::start("tls", &folder, &variables).await,
             certificate: own.cert.into(),
@@ -160,6 +165,23 @@ async fn http2_is_served_with_websockets() {
     let stream = hyper::upgrade::on(answer).await.expect("a stream");
     let stream = TokioIo::new(stream);
     speaks_json(WebSocketStream::from_raw_socket(stream, Role::Client, None).await).await;
+    site.program.stop().await;
+}
+
+#[tokio::test]
+async fn clients_addresses_are_known() {
+    let one = [("PEER_DATA_MAX_SESSIONS_PER_ADDRESS", "1")];
+    let site = Site::set("tls_addresses", &one).await;
+    for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+        let stream = TokioIo::new(site.connect("http/1.1").await);
+        let (mut requests, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .expect("a connection");
+        tokio::spawn(async move { drop(connection.await) });
+        let request = get("/socket.io/?EIO=4&transport=polling").body(Full::<Bytes>::default());
+        let answer = requests.send_request(request.expect("a request")).await;
+        assert_eq!(answer.expect("an answer").status(), status);
+    }
     site.program.stop().await;
 }
 

@@ -45,8 +45,12 @@ impl Program {
         let mut lines = BufReader::new(stdout).lines();
         let line = within("its address", lines.next_line()).await;
         let line = line.expect("readable").expect("a line, not the end");
-        let (_, address) = line.split_once("://").expect("a URL");
-        let address = address.parse().expect("an address");
+        let (_, url) = line.split_once("://").expect("a URL");
+        let address = url
+            .split('/')
+            .next()
+            .and_then(|address| address.parse().ok());
+        let address = address.expect("an address");
         // Read on: a program that prints to nobody panics.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, address }
