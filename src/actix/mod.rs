@@ -60,6 +60,8 @@
 //! - Over HTTP/2, long-polling works, but a GET that is cut is noticed by the heartbeat only. actix
 //!   has no websockets there (extended CONNECT): clients need HTTP/1.1 for them, which browsers
 //!   choose by themselves where both are offered.
+//! - A websocket is asked for with a header `Upgrade: websocket` of its own, as all clients do: with
+//!   `Upgrade: h2c, websocket`, or with a body, the request is answered as any other.
 //! - A client that does not read what it is sent is not read either, once the buffers of the
 //!   connection are full. Its session ends after [`write_timeout`](crate::Limits::write_timeout) or
 //!   when its outbox is full, and its rooms are told; its connection and what actix has buffered

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::{Bytes, Payload};
@@ -78,10 +78,7 @@ pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Ta
         query: uri.query().unwrap_or_default(),
         authority: uri.authority().map(Authority::as_str),
         address: request.peer_addr().map(|address| address.ip()),
-        upgrade: match request.version() {
-            Version::HTTP_11 => Upgrade::Header,
-            _ => Upgrade::Never,
-        },
+        upgrade: offered(request),
         header: &|name, show| {
             let values = request.headers().get_all(name);
             values
@@ -97,6 +94,25 @@ pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Ta
         },
     };
     server.task(mount, &head)
+}
+
+/// How this request could become a websocket. actix hands over what follows it as it is only where a
+/// header says `websocket` and nothing else, and no body is announced: else the frames of a websocket
+/// would be taken for that body, or leave as chunks of one.
+fn offered(request: &HttpRequest) -> Upgrade {
+    let headers = request.headers();
+    let mut protocols = headers.get_all(header::UPGRADE);
+    let alone = protocols.any(|name| {
+        let name = name.as_bytes().trim_ascii();
+        name.eq_ignore_ascii_case(b"websocket")
+    });
+    let length = headers.get(header::CONTENT_LENGTH);
+    let body = headers.contains_key(header::TRANSFER_ENCODING)
+        || length.is_some_and(|length| length.as_bytes().trim_ascii() != b"0");
+    match request.version() {
+        Version::HTTP_11 if alone && !body => Upgrade::Header,
+        _ => Upgrade::Never,
+    }
 }
 
 /// An answer that is there as a whole.

@@ -399,6 +399,49 @@ async fn garbage_ends_its_connection_and_no_other() {
     eventually("the others", || site.server.peer_count() == 2).await;
 }
 
+/// Of some requests that ask for a websocket actix keeps the rest to itself: what it would write
+/// after a 101 were chunks, and no frames.
+#[tokio::test]
+async fn only_a_connection_that_actix_lets_go_becomes_a_websocket() {
+    let server = PeerData::new();
+    let shared = server.clone();
+    let address = serve!(App::new().configure(mount(shared.clone())));
+    let doors = [
+        ("/peer-data", 426),
+        ("/socket.io/?EIO=3&transport=websocket", 400),
+        ("/socket.io/?EIO=4&transport=websocket", 400),
+    ];
+    for (target, refused) in doors {
+        for (headers, status) in [
+            ("Upgrade: websocket\r\n", 101),
+            ("upgrade:  WebSocket \r\n", 101),
+            ("Upgrade: h2c\r\nUpgrade: websocket\r\n", 101),
+            ("Upgrade: websocket\r\nContent-Length: 0\r\n", 101),
+            ("Upgrade: h2c, websocket\r\n", refused),
+            ("Upgrade: websocket, h2c\r\n", refused),
+            ("Upgrade: websocket/13\r\n", refused),
+            (
+                "Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+                refused,
+            ),
+            ("Upgrade: websocket\r\nContent-Length: 6\r\n", refused),
+        ] {
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: site.test\r\nConnection: Upgrade\r\n{headers}\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            let mut exchange = Exchange::connect(address).await;
+            exchange.write(request.as_bytes()).await;
+            let answer = exchange.response().await;
+            assert_eq!(answer.status, status, "{target}: {headers}");
+            if status == 101 {
+                // The first byte of a text frame, not the length of a chunk.
+                assert_eq!(exchange.read_exactly(1).await, [0x81], "{headers}");
+            }
+        }
+    }
+}
+
 /// actix keeps its end of a connection that signaling has ended until the client hangs up or
 /// `client_disconnect_timeout` is over; a session never waits for that.
 #[tokio::test]
