@@ -172,6 +172,13 @@ impl Reply {
         }
     }
 
+    /// Says what the connection could become. Such a header is of one hop, and `Connection` has to
+    /// say so (RFC 9110, 7.8).
+    fn inviting(self) -> Self {
+        self.with("connection", "upgrade")
+            .with("upgrade", "websocket")
+    }
+
     /// Keeps it out of every cache.
     pub(crate) fn uncached(self) -> Self {
         self.with("cache-control", "no-store")
@@ -213,10 +220,10 @@ impl From<Refusal> for Reply {
                 426,
                 "This is a signaling endpoint: open it as a WebSocket and send one JSON event per text message.",
             )
-            .with("upgrade", "websocket"),
+            .inviting(),
             Refusal::WebsocketVersion => {
                 text(426, "Only version 13 of the WebSocket protocol is spoken here.")
-                    .with("upgrade", "websocket")
+                    .inviting()
                     .with("sec-websocket-version", "13")
             }
             Refusal::Unavailable => text(503, "The server cannot take a session now."),

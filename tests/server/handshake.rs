@@ -355,6 +355,7 @@ async fn a_websocket_handshake_must_be_complete(host: Host, revision: Revision) 
         (answer.status, answer.header("sec-websocket-version")),
         (426, Some("13"))
     );
+    assert_eq!(answer.names_of_the_hop("upgrade"), 1, "{answer:?}");
     let stranger = Request::upgrade(&(target + "&sid=AAAAAAAAAAAAAAAAAAAA"));
     let answer = stranger.send(site.address).await;
     assert_eq!(answer.status, 400);

@@ -67,6 +67,7 @@ async fn anything_but_a_websocket_is_told_so(host: Host) {
         let answer = request.clone().send(site.address).await;
         assert_eq!(answer.status, 426, "{request:?}");
         assert_eq!(answer.header("upgrade"), Some("websocket"));
+        assert_eq!(answer.names_of_the_hop("upgrade"), 1, "{answer:?}");
         assert!(
             answer.text().contains("WebSocket") && answer.text().ends_with('.'),
             "{answer:?}"

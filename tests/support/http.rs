@@ -223,6 +223,14 @@ impl Response {
         value
     }
 
+    /// How often the header `Connection` names an option.
+    pub(crate) fn names_of_the_hop(&self, option: &str) -> usize {
+        let names = self.header("connection").unwrap_or_default().split(',');
+        names
+            .filter(|name| name.trim().eq_ignore_ascii_case(option))
+            .count()
+    }
+
     pub(crate) fn text(&self) -> &str {
         str::from_utf8(&self.body).expect("a body of text")
     }
