@@ -29,7 +29,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if std::env::var("APP_ENV").as_deref() == Ok("production") {
         let build = Path::new("build");
         let index = ServeFile::new(build.join("index.html"));
-        app = app.fallback_service(ServeDir::new(build).fallback(index));
+        let files = ServeDir::new(build).append_index_html_on_directories(false);
+        app = app.fallback_service(files.fallback(index));
     }
     // Last, and verified: the fallback above would answer signaling's requests with a page.
     let app = layer.verify(app.layer(layer.clone())).await?;

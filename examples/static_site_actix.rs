@@ -10,10 +10,11 @@
 //! application's. `HOST` (default 127.0.0.1) and `PORT` (default 3000) say where.
 
 use std::error::Error;
+use std::io;
+use std::path::Path;
 
-use actix_files::{Files, NamedFile};
-use actix_web::dev::{ServiceRequest, ServiceResponse, fn_service};
-use actix_web::{App, HttpServer, web};
+use actix_files::{NamedFile, PathBufWrap};
+use actix_web::{App, HttpRequest, HttpServer, web};
 use peer_data_server::{Builder, actix};
 
 #[actix_web::main]
@@ -31,7 +32,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .configure(actix::mount(server.clone()))
             .configure(|config| {
                 if production {
-                    site(config);
+                    let site = web::resource("/{path:.*}")
+                        .route(web::get().to(site))
+                        .route(web::head().to(site));
+                    config.service(site);
                 }
             })
     };
@@ -47,16 +51,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The files of the built application, and its page for every path that is none of them.
-fn site(config: &mut web::ServiceConfig) {
-    let page = fn_service(|request: ServiceRequest| async {
-        let (request, _) = request.into_parts();
-        let page = NamedFile::open("build/index.html")?;
-        let response = page.into_response(&request);
-        Ok(ServiceResponse::new(request, response))
-    });
-    let files = Files::new("/", "build")
-        .index_file("index.html")
-        .default_handler(page);
-    config.service(files);
+/// A file of the built application, or its page for every other path. `actix_files::Files` would refuse
+/// some of these, such as those with a segment that begins with a dot.
+async fn site(request: HttpRequest) -> io::Result<NamedFile> {
+    let build = Path::new("build");
+    match PathBufWrap::parse_req_path(&request, true).map(|path| build.join(path)) {
+        Ok(file) if file.is_file() => NamedFile::open(file),
+        _ => NamedFile::open(build.join("index.html")),
+    }
 }

@@ -48,6 +48,16 @@ async fn serves_the_application(site: &Program) {
         "/rooms/7?tab=chat",
         "/socket.iox",
         "/nothing.js",
+        // Folders, and what a server of files takes for no name of one.
+        "/assets",
+        "/assets/",
+        "/rooms/.x",
+        "/rooms/x:",
+        "/rooms/*x",
+        "/rooms/%3Cx%3E",
+        "/rooms/%2Fx",
+        "/rooms/%00",
+        "/rooms/%ff",
     ] {
         let answer = Request::get(target).send(site.address).await;
         assert_eq!((answer.status, answer.text()), (200, INDEX), "{target}");
@@ -58,7 +68,15 @@ async fn serves_the_application(site: &Program) {
     assert_eq!((answer.status, answer.text()), (200, "run()"));
     let kind = answer.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("text/javascript"), "{kind}");
-    for target in ["/../secret.txt", "/assets/..%2f..%2fsecret.txt"] {
+    let mut head = Request::new("HEAD", "/rooms/7").start(site.address).await;
+    let head = head.read_until(b"\r\n\r\n").await;
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{head:?}");
+    for target in [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/assets/..%2f..%2fsecret.txt",
+        "/assets/../../secret.txt",
+    ] {
         let answer = Request::get(target).send(site.address).await;
         assert_ne!(answer.text(), "secret", "{target}");
     }
