@@ -77,11 +77,12 @@ pub fn routes<S>(server: PeerData) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let engine = literal(&server.paths().engine);
-    let json = literal(&server.paths().json);
+    // They have no braces, so they are no patterns.
+    let paths = server.paths().clone();
     let router = Router::new().without_v07_checks();
-    let router = mount(router, &json, PeerDataService::plain_json(server.clone()));
-    mount(router, &engine, PeerDataService::socket_io(server))
+    let json = PeerDataService::plain_json(server.clone());
+    let router = mount(router, &paths.json, json);
+    mount(router, &paths.engine, PeerDataService::socket_io(server))
 }
 
 fn mount<S>(router: Router<S>, path: &str, service: PeerDataService) -> Router<S>
@@ -92,9 +93,4 @@ where
         .route_service(path, service.clone())
         .route_service(&format!("{path}/"), service.clone())
         .route_service(&format!("{path}/{{*rest}}"), service)
-}
-
-/// The path as a pattern that matches nothing else.
-fn literal(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
 }

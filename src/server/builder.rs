@@ -88,12 +88,16 @@ impl Default for Builder {
 
 impl Builder {
     /// Where Socket.IO clients connect. Default `/socket.io`; a trailing slash makes no difference.
+    ///
+    /// It is compared with what requests say, byte by byte. So it can have only letters and digits of
+    /// ASCII and `-._~!$&'()*+,;=:@` between its slashes: all else clients write as `%` and two digits.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Where plain JSON clients connect. Default `/peer-data`.
+    /// Where plain JSON clients connect. Default `/peer-data`; the rules are those of [`path`](Self::path),
+    /// below which it must not lie.
     pub fn json_path(mut self, path: impl Into<String>) -> Self {
         self.json_path = path.into();
         self
@@ -316,7 +320,11 @@ impl Builder {
             json: check_path("json_path", &self.json_path)?,
         };
         if is_under(&paths.json, &paths.engine) {
-            let problem = format!("{} lies under path {}", paths.json, paths.engine);
+            // Either may be at its default, and whoever set the other would not know it.
+            let problem = format!(
+                "{} lies under path {}: let json_path (PEER_DATA_JSON_PATH) or path (PEER_DATA_PATH) be another",
+                paths.json, paths.engine
+            );
             return Err(Error::new("json_path", problem));
         }
         let limits = bounds::check(self.limits, self.outbox)?;
@@ -395,13 +403,22 @@ fn check_path(name: &'static str, path: &str) -> Result<String, Error> {
     if !path.starts_with('/') {
         return problem("does not begin with a slash");
     }
-    if path.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#')) {
-        return problem("is not the path of a URL");
+    if !path.bytes().all(stands_for_itself) {
+        return problem("has something that requests carry encoded, as % and two digits");
+    }
+    if path.split('/').any(|part| matches!(part, "." | "..")) {
+        return problem("has a part that clients resolve before they ask");
     }
     match path.trim_end_matches('/') {
         "" => problem("would take every request of the application"),
         path => Ok(path.to_owned()),
     }
+}
+
+/// Whether clients write that byte of a path as it is (RFC 3986, 3.3). What is encoded could be
+/// compared only decoded, and by what stands in front of the server too.
+fn stands_for_itself(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte)
 }
 
 impl fmt::Debug for Settings {
@@ -434,7 +451,29 @@ mod tests {
         let builder = PeerData::builder;
         assert_eq!(subject(builder().path("socket.io")), "path");
         assert_eq!(subject(builder().path("/")), "path");
-        assert_eq!(subject(builder().json_path("/a b")), "json_path");
         assert_eq!(subject(builder().json_path("/socket.io/x")), "json_path");
+    }
+
+    #[test]
+    fn a_path_has_what_requests_carry_as_it_is() {
+        let builder = PeerData::builder;
+        let good = "/Az09-._~!$&'()*+,;=:@/.io/..io/";
+        assert!(builder().path(good).json_path("/j").build().is_ok());
+        let bad = " \t\n\u{7f}\"#%<>?[\\]^`{|}ä😀".chars();
+        let bad = bad.map(|c| format!("/a{c}"));
+        let bad = bad.chain(["/%C3%A4", "/a/../b", "/./b", "/a/.."].map(String::from));
+        for path in bad {
+            assert_eq!(subject(builder().path(&path)), "path", "{path:?}");
+            assert_eq!(subject(builder().json_path(&path)), "json_path", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn paths_that_meet_are_told_by_the_names_of_both() {
+        let error = PeerData::builder().path("/peer-data").build().unwrap_err();
+        let text = error.to_string();
+        for name in ["json_path", "PEER_DATA_PATH", "PEER_DATA_JSON_PATH"] {
+            assert!(text.contains(name), "{text}");
+        }
     }
 }

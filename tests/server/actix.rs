@@ -234,9 +234,13 @@ async fn paths_are_no_patterns() {
         ("/é{1}", "/\\d+{", &["/1{", "/é"]),
         (&*braces, "/(x)+|{", &["/a"]),
     ] {
-        let built = PeerData::builder().path(engine).json_path(json).build();
-        let server = built.expect("good settings");
-        let address = serve!(App::new().configure(mount(server.clone())));
+        let server = PeerData::new();
+        let paths = (engine.to_owned(), json.to_owned());
+        let address = serve!(
+            App::new()
+                .service(socket_io(&paths.0, server.clone()))
+                .service(plain_json(&paths.1, server.clone()))
+        );
         // Beyond ASCII, URLs are encoded; routes are matched decoded.
         let encoded = engine.replace('é', "%C3%A9");
         for path in [encoded.clone(), encoded.clone() + "/", encoded + "/x"] {

@@ -125,19 +125,6 @@ async fn a_session_goes_on_under_whatever_prefix() {
 }
 
 #[tokio::test]
-async fn paths_are_taken_literally() {
-    let server = PeerData::builder()
-        .path("/{tenant}/so}ck{et")
-        .json_path("/{*all}");
-    let server = server.build().expect("good paths");
-    let address = serve_axum(Router::new().merge(routes(server))).await;
-    assert!(signals(address, "/{tenant}/so}ck{et/").await);
-    assert!(!signals(address, "/someone/so}ck{et/").await);
-    assert!(Socket::try_open(address, "/{*all}").await.is_ok());
-    assert!(Socket::try_open(address, "/anything").await.is_err());
-}
-
-#[tokio::test]
 async fn segments_with_old_marks_are_literal_too() {
     let server = PeerData::builder().path("/:a/*b").json_path("/json");
     let server = server.build().expect("good paths");

@@ -79,7 +79,7 @@ async fn each_path_is_verified() {
 
 #[tokio::test]
 async fn other_paths_are_verified_as_they_are() {
-    let server = PeerData::builder().path("/a/b/").json_path("/{c}");
+    let server = PeerData::builder().path("/a/b/").json_path("/*c");
     let layer = PeerDataLayer::from(server.build().expect("good paths"));
     let app = routed().layer(layer.clone());
     let app = layer.verify(app).await.expect("signaling");
