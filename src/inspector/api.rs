@@ -28,6 +28,9 @@ struct Room {
     total: usize,
     elsewhere: usize,
     members: Vec<PeerView>,
+    /// Of all members here; and between how many of them an offer is known.
+    pairs_total: usize,
+    pairs_begun: usize,
     pairs: Vec<PairView>,
 }
 
@@ -132,12 +135,14 @@ fn room(shared: &Shared, query: &Query<'_>) -> Reply {
     let naming = shared.naming.as_deref();
     let (members, total) = server.view_members(&room, MAX_SHOWN, naming);
     let everybody = server.members(&room).len();
-    let pairs = server.view_pairs(&room, MAX_SHOWN);
+    let (pairs, pairs_begun) = server.view_pairs(&room, MAX_SHOWN);
     let room = Room {
         name: room,
         total,
         elsewhere: everybody.saturating_sub(total),
         members,
+        pairs_total: total * total.saturating_sub(1) / 2,
+        pairs_begun,
         pairs,
     };
     json(200, &room)

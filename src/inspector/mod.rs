@@ -49,7 +49,7 @@ use crate::wire::reply::Reply;
 /// | `GET api/overview` | counts of now; `samples` of the last five minutes, one each 2 s; the last 100 `refusals` and `endings` |
 /// | `GET api/rooms` | a page of the rooms that have a member at this node |
 /// | `GET api/peers` | a page of the peers at this node |
-/// | `GET api/room?name=…` | one room: its members here, at most 200, and how their calls stand, at most 200 |
+/// | `GET api/room?name=…` | one room: its members here, at most 200, and how their calls stand, at most 200, those that are not negotiated first; `pairs_total` of them there could be, `pairs_begun` have an offer that is known |
 /// | `POST api/disconnect?peer=…` | as [`PeerData::disconnect`] |
 /// | `POST api/close?room=…` | as [`PeerData::close_room`] |
 ///

@@ -403,10 +403,15 @@ async function lookAtRoom(name) {
     item.toggleAttribute('data-late', pair.state !== 'negotiated' && pair.seconds >= LATE);
   });
   // Two offers that met are of one pair.
-  const begun = new Set(room.pairs.map(({ from, to }) => [from, to].sort().join())).size;
-  const rest = (room.members.length * (room.members.length - 1)) / 2 - begun;
-  $('#no-pairs').hidden = rest <= 0;
-  $('#no-pairs').textContent = rest === 1 ? 'One pair has not begun.' : `${number.format(rest)} pairs have not begun.`;
+  const seen = new Set(room.pairs.map(({ from, to }) => [from, to].sort().join())).size;
+  const more = room.pairs_begun - seen;
+  // Not that they have not begun: offers from before it was there the inspector does not know.
+  const silent = room.pairs_total - room.pairs_begun;
+  const words = [];
+  if (more > 0) words.push(more === 1 ? 'One more pair is not shown.' : `${number.format(more)} more pairs are not shown.`);
+  if (silent > 0) words.push(silent === 1 ? 'Of one pair no offer is known.' : `Of ${number.format(silent)} pairs no offer is known.`);
+  $('#more-pairs').textContent = words.join(' ');
+  $('#more-pairs').hidden = words.length === 0;
 }
 
 function stateOf({ from, to, state, seconds, candidates, glare }, called) {

@@ -178,9 +178,13 @@ async fn a_room_shows_its_members_and_their_calls(host: Host) {
     let mut ann = inspected.join(Wire::Json).await;
     let mut ben = inspected.join(Wire::Socket(Revision::V4)).await;
     ann.signal().await;
+    let counts = |room: &Value| (room["pairs_total"].clone(), room["pairs_begun"].clone());
+    let room = inspected.get("api/room?name=r").await;
+    assert_eq!(counts(&room), (json!(1), json!(0)));
     ann.send(&event_to(&ben.id, "OFFER", ROOM, 1)).await;
     ben.signal().await;
     let room = inspected.get("api/room?name=r").await;
+    assert_eq!(counts(&room), (json!(1), json!(1)));
     let shown = json!([{
         "from": ann.id, "to": ben.id, "state": "offered", "candidates": [0, 0], "glare": false,
         "seconds": room["pairs"][0]["seconds"],

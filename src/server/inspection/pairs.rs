@@ -1,5 +1,6 @@
 //! How the calls of a room stand, pair by pair, told from the types of events alone.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
@@ -119,27 +120,36 @@ impl Pairs {
         }
     }
 
-    /// What is known of those in a room, at most `max` pairs.
+    /// What is known of those in a room, at most `max` offers; and between how many two of them
+    /// there is one.
     pub(super) fn of_room(
         &self,
         room: &str,
         members: &[PeerId],
         max: usize,
         now: Instant,
-    ) -> Vec<PairView> {
+    ) -> (Vec<PairView>, usize) {
         let room = self.rooms.hash_one(room);
-        let mut views = Vec::new();
+        let mut views: Vec<PairView> = Vec::new();
         for from in members {
             if let Some(offers) = self.offers.lock(from).get(from) {
                 let here = offers.iter().filter(|pair| pair.room == room);
                 views.extend(here.map(|pair| pair.view(from, now)));
             }
-            if views.len() >= max {
-                views.truncate(max);
-                break;
-            }
         }
-        views
+        // Two offers that met are of one pair.
+        let pairs = views
+            .iter()
+            .map(|view| [view.from.min(view.to), view.from.max(view.to)]);
+        let begun = pairs.collect::<HashSet<_>>().len();
+        // Whoever looks is here for what does not come about; that is not to be cut off.
+        views.sort_by(|a, b| {
+            let is_done = |view: &PairView| view.state == State::Negotiated;
+            let by_state = is_done(a).cmp(&is_done(b));
+            by_state.then(b.seconds.total_cmp(&a.seconds))
+        });
+        views.truncate(max);
+        (views, begun)
     }
 
     /// False if there is no such pair.
@@ -235,7 +245,7 @@ mod tests {
         /// Each pair of the room: by whom, how it stands, since how many seconds, candidates, glare.
         fn shows(&self, seconds: u64) -> Vec<(bool, State, u64, [u32; 2], bool)> {
             let members = [self.ann, self.ben];
-            let views = self.pairs.of_room("r", &members, 10, self.at(seconds));
+            let (views, _) = self.pairs.of_room("r", &members, 10, self.at(seconds));
             let shown = views.iter().map(|view| {
                 let since = Duration::from_secs_f64(view.seconds).as_secs();
                 (
@@ -282,6 +292,9 @@ mod tests {
         scene.ben_says(Said::Offer, 1);
         let offered = |by_ann, since| (by_ann, State::Offered, since, [0, 0], true);
         assert_eq!(scene.shows(2), [offered(true, 2), offered(false, 1)]);
+        let members = [scene.ann, scene.ben];
+        let (_, begun) = scene.pairs.of_room("r", &members, 10, scene.at(2));
+        assert_eq!(begun, 1, "of one pair");
     }
 
     #[test]
@@ -309,9 +322,39 @@ mod tests {
         for to in &all {
             scene.pairs.said(Said::Offer, &scene.ann, to, "r", now);
         }
-        let views = scene.pairs.of_room("r", &[scene.ann], usize::MAX, now);
+        let (views, begun) = scene.pairs.of_room("r", &[scene.ann], usize::MAX, now);
         let to: Vec<_> = views.iter().map(|view| view.to).collect();
         assert_eq!(to, all[MAX_PAIRS..], "the last are kept");
-        assert_eq!(scene.pairs.of_room("r", &[scene.ann], 3, now).len(), 3);
+        assert_eq!(begun, MAX_PAIRS);
+    }
+
+    #[test]
+    fn what_does_not_come_about_is_not_cut_off() {
+        let scene = Scene::new();
+        let say = |said, from: &PeerId, to: &PeerId, seconds| {
+            scene.pairs.said(said, from, to, "r", scene.at(seconds));
+        };
+        let others: Vec<_> = (0..5).map(|_| PeerId::random().unwrap()).collect();
+        for (seconds, to) in (0..).zip(&others[..3]) {
+            say(Said::Offer, &scene.ann, to, seconds);
+            say(Said::Answer, to, &scene.ann, seconds);
+            say(Said::Candidate, to, &scene.ann, seconds);
+            say(Said::Candidate, &scene.ann, to, seconds);
+        }
+        say(Said::Offer, &scene.ann, &others[3], 4);
+        say(Said::Answer, &others[3], &scene.ann, 6);
+        say(Said::Offer, &scene.ann, &others[4], 5);
+        let (views, begun) = scene.pairs.of_room("r", &[scene.ann], 3, scene.at(9));
+        let shown: Vec<_> = views.iter().map(|view| (view.to, view.state)).collect();
+        let expected = [
+            (others[4], State::Offered),
+            (others[3], State::Answered),
+            (others[0], State::Negotiated),
+        ];
+        assert_eq!(
+            shown, expected,
+            "the unfinished, longest first, then the rest"
+        );
+        assert_eq!(begun, 5);
     }
 }

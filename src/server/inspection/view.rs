@@ -91,10 +91,11 @@ impl PeerData {
         (views.collect(), here.len())
     }
 
-    /// How the calls between members of a room stand, at most `max` of them.
-    pub(crate) fn view_pairs(&self, room: &RoomId, max: usize) -> Vec<PairView> {
+    /// How the calls between members of a room stand, at most `max` of them, the unfinished first;
+    /// and how many have begun.
+    pub(crate) fn view_pairs(&self, room: &RoomId, max: usize) -> (Vec<PairView>, usize) {
         let Some(kept) = self.inner.inspection.0.get() else {
-            return Vec::new();
+            return (Vec::new(), 0);
         };
         let here: Vec<_> = self.inner.broker.members(room.as_str()).ids().collect();
         kept.pairs.of_room(room.as_str(), &here, max, clock::now())
