@@ -1,11 +1,13 @@
 //! The JSON that the page is drawn from, and what it can do.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 
 use super::list::{MAX_SIZE, Order, Query, page};
 use super::{Ask, Shared};
 use crate::id::RoomId;
-use crate::server::{Log, PairView, PeerView, RoomView};
+use crate::server::{Log, PairView, PeerView, Rate, RoomView};
 use crate::wire::reply::Reply;
 
 /// Members and pairs that are shown of one room.
@@ -86,7 +88,7 @@ fn overview(shared: &Shared) -> Overview {
 }
 
 fn rooms(shared: &Shared, query: &Query<'_>) -> Reply {
-    let orders: [(&str, Order<RoomView>); 7] = [
+    let orders: [(&str, Order<RoomView>); 10] = [
         ("room", |a, b| a.room.as_str().cmp(b.room.as_str())),
         ("members", |a, b| a.members.cmp(&b.members)),
         ("elsewhere", |a, b| a.elsewhere.cmp(&b.elsewhere)),
@@ -94,6 +96,11 @@ fn rooms(shared: &Shared, query: &Query<'_>) -> Reply {
         ("events", |a, b| a.usage.events.cmp(&b.usage.events)),
         ("received", |a, b| a.usage.received.cmp(&b.usage.received)),
         ("sent", |a, b| a.usage.sent.cmp(&b.usage.sent)),
+        ("events_per_s", |a, b| by(a.rate, b.rate, |it| it.events)),
+        ("received_per_s", |a, b| {
+            by(a.rate, b.rate, |it| it.received)
+        }),
+        ("sent_per_s", |a, b| by(a.rate, b.rate, |it| it.sent)),
     ];
     let matches =
         |view: &RoomView, search: &str| view.room.as_str().to_lowercase().contains(search);
@@ -104,7 +111,7 @@ fn rooms(shared: &Shared, query: &Query<'_>) -> Reply {
 }
 
 fn peers(shared: &Shared, query: &Query<'_>) -> Reply {
-    let orders: [(&str, Order<PeerView>); 10] = [
+    let orders: [(&str, Order<PeerView>); 13] = [
         ("age", |a, b| a.age.total_cmp(&b.age)),
         ("id", |a, b| a.id.as_str().cmp(b.id.as_str())),
         ("name", |a, b| a.name.cmp(&b.name)),
@@ -115,6 +122,11 @@ fn peers(shared: &Shared, query: &Query<'_>) -> Reply {
         ("events", |a, b| a.usage.events.cmp(&b.usage.events)),
         ("received", |a, b| a.usage.received.cmp(&b.usage.received)),
         ("sent", |a, b| a.usage.sent.cmp(&b.usage.sent)),
+        ("events_per_s", |a, b| by(a.rate, b.rate, |it| it.events)),
+        ("received_per_s", |a, b| {
+            by(a.rate, b.rate, |it| it.received)
+        }),
+        ("sent_per_s", |a, b| by(a.rate, b.rate, |it| it.sent)),
     ];
     let matches = |view: &PeerView, search: &str| {
         let has = |text: &str| text.to_lowercase().contains(search);
@@ -125,6 +137,12 @@ fn peers(shared: &Shared, query: &Query<'_>) -> Reply {
     };
     let views = shared.server.view_peers(shared.naming.as_deref());
     json(200, &page(views, query, matches, &orders))
+}
+
+/// What is not known yet is less than any.
+fn by(a: Option<Rate>, b: Option<Rate>, of: impl Fn(Rate) -> f64) -> Ordering {
+    let [a, b] = [a, b].map(|rate| rate.map_or(-1.0, &of));
+    a.total_cmp(&b)
 }
 
 fn room(shared: &Shared, query: &Query<'_>) -> Reply {

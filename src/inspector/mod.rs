@@ -57,12 +57,14 @@ use crate::wire::reply::Reply;
 /// name of a member of the answer), `order` (`asc` or `desc`), `page` (from 0) and `size` (1 to 200,
 /// default 50). A POST has a header `x-peer-data-inspector`, whatever its value: no page of another
 /// origin can send that unless it is allowed to. Times are in seconds, sizes in bytes; counts of a
-/// peer are since its session began.
+/// peer are since its session began, and what ends in `_per_s` is of the last 2 s: of a room it is
+/// the sum of its members', of whoever has just come it is not there yet.
 ///
 /// # Costs
 ///
 /// From [`new`](Self::new) on the server keeps who has offered to whom, at most 20 kB a peer, and a
-/// few hundred kilobytes for all. Lists are made on a thread where they hold nobody up: of 10,000
+/// few hundred kilobytes for all; and while somebody looks at lists, what each session has counted,
+/// about 100 bytes. Lists are made on a thread where they hold nobody up: of 10,000
 /// rooms in milliseconds. Without the feature `inspector`, or as long as none is made, nothing is
 /// kept.
 ///

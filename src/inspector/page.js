@@ -83,33 +83,6 @@ async function closeRoom(room) {
   }
 }
 
-/* ---- Rates: what was counted since the last look ------------------------- */
-
-class Rates {
-  #before = new Map();
-  #now = new Map();
-
-  /** Of something counted under a key; null the first time. */
-  of(key, count) {
-    const at = performance.now();
-    this.#now.set(key, { count, at });
-    const before = this.#before.get(key);
-    // Asked twice in a moment, it says the same.
-    if (!before || at - before.at < 500) return before?.rate ?? null;
-    const rate = Math.max(0, count - before.count) / ((at - before.at) / 1_000);
-    this.#now.get(key).rate = rate;
-    return rate;
-  }
-
-  /** Forgets whoever was not asked about since the last time. */
-  turn() {
-    this.#before = this.#now;
-    this.#now = new Map();
-  }
-}
-
-const rates = new Rates();
-
 /* ---- Tables: rows stay the same elements, so that focus stays where it is -- */
 
 class Table {
@@ -219,16 +192,14 @@ const button = (label, act) => ({
   },
 });
 
-const perSecond = (key, count, say = number.format) => {
-  const rate = rates.of(key, count);
-  return rate === null ? '–' : say(rate);
-};
+/** The server does not know it of who has just come, nor of anybody at the first look. */
+const perSecond = (rate, say = number.format) => (rate === undefined ? '–' : say(rate));
 
 const ROOMS = [
   { title: 'Room', sort: 'room', ...button(({ room }) => ({ text: room }), ({ room }) => openRoom(room)) },
   { title: 'Members', sort: 'members', number: true, text: ({ members }) => number.format(members) },
   { title: 'At other nodes', sort: 'elsewhere', optional: true, number: true, text: ({ elsewhere }) => (elsewhere > 0 ? number.format(elsewhere) : '') },
-  { title: 'Events per s', sort: 'events', number: true, text: ({ room, events }) => perSecond(`room ${room}`, events) },
+  { title: 'Members’ events per s', sort: 'events_per_s', number: true, text: ({ events_per_s }) => perSecond(events_per_s) },
   { title: 'Waiting', sort: 'queue', number: true, text: ({ queue }) => bytes(queue) },
 ];
 
@@ -255,9 +226,9 @@ const PEERS = [
   { title: 'Address', optional: true, text: ({ address }) => address ?? '' },
   { title: 'Age', sort: 'age', number: true, text: ({ age }) => time(age) },
   { title: 'Rooms', sort: 'rooms', number: true, text: ({ rooms }) => number.format(rooms) },
-  { title: 'Events per s', sort: 'events', number: true, text: ({ id, events }) => perSecond(`events ${id}`, events) },
-  { title: 'In per s', sort: 'received', number: true, text: ({ id, received }) => perSecond(`in ${id}`, received, bytes) },
-  { title: 'Out per s', sort: 'sent', number: true, text: ({ id, sent }) => perSecond(`out ${id}`, sent, bytes) },
+  { title: 'Events per s', sort: 'events_per_s', number: true, text: ({ events_per_s }) => perSecond(events_per_s) },
+  { title: 'In per s', sort: 'received_per_s', number: true, text: ({ received_per_s }) => perSecond(received_per_s, bytes) },
+  { title: 'Out per s', sort: 'sent_per_s', number: true, text: ({ sent_per_s }) => perSecond(sent_per_s, bytes) },
   { title: 'Waiting', sort: 'queue', number: true, text: ({ queue }) => bytes(queue) },
   { title: 'Action', bare: true, ...button(({ id, name }) => ({ text: 'Disconnect', name: `Disconnect ${name ?? id}`, danger: true }), disconnect) },
 ];
@@ -477,7 +448,6 @@ async function look() {
     await lists[tab]?.look();
     if (opened !== null) await lookAtRoom(opened);
     if (mine !== turn) return;
-    rates.turn();
     show(overview);
   } catch (error) {
     if (mine !== turn) return;

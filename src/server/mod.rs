@@ -56,7 +56,7 @@ pub use handle::JoinError;
 pub use handshake::Handshake;
 pub use hello::Hello;
 #[cfg(feature = "inspector")]
-pub(crate) use inspection::{Log, Naming, PairView, PeerView, RoomView};
+pub(crate) use inspection::{Log, Naming, PairView, PeerView, Rate, RoomView};
 pub use lifecycle::{Lifecycle, LifecycleEvent};
 pub use namespace::{Ack, AppEvent, Namespace};
 pub(crate) use opening::{Later, Opened, SocketTask};

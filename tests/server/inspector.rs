@@ -372,6 +372,41 @@ async fn samples_add_up() {
     .await;
 }
 
+/// What has been said long ago makes no room a busy one.
+#[tokio::test]
+async fn rooms_and_peers_are_sorted_by_what_goes_on_now() {
+    let inspected = Inspected::start(Host::Axum).await;
+    let mut idle = inspected.join(Wire::Json).await;
+    for number in 0..1_000 {
+        idle.send(&event("CHAT", ROOM, number)).await;
+    }
+    idle.send(&event("CHAT", "elsewhere", 0)).await;
+    assert_eq!(idle.signal().await["type"], "ERROR", "all is read");
+    let mut live = Peer::join(&inspected.site, Wire::Json, "live").await;
+    within("the live room is the first", async {
+        loop {
+            live.send(&event("CHAT", "live", 0)).await;
+            let rooms = inspected
+                .get("api/rooms?sort=events_per_s&order=desc")
+                .await;
+            let peers = inspected
+                .get("api/peers?sort=events_per_s&order=desc")
+                .await;
+            let lists = [(rooms, "room", "live"), (peers, "id", &*live.id)];
+            let is_so = lists.iter().all(|(list, name, first)| {
+                column(list, name)[0] == first && column(list, "events_per_s")[1] == 0.0
+            });
+            if is_so {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let overall = inspected.get("api/rooms?sort=events&order=desc").await;
+    assert_eq!(column(&overall, "room"), [ROOM, "live"]);
+}
+
 #[tokio::test]
 async fn members_at_other_nodes_are_counted() {
     let (_bus, [home, away]) = cluster().await;

@@ -3,6 +3,7 @@
 
 mod history;
 mod pairs;
+mod rates;
 mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,8 @@ pub(crate) use history::Log;
 use history::{History, Recent, SAMPLE_EVERY};
 pub(crate) use pairs::PairView;
 use pairs::Pairs;
+pub(crate) use rates::Rate;
+use rates::{Measured, Rates};
 pub(crate) use view::{Naming, PeerView, RoomView};
 
 #[derive(Default)]
@@ -30,6 +33,7 @@ pub(super) struct Inspection(OnceLock<Kept>);
 struct Kept {
     pairs: Pairs,
     history: Mutex<History>,
+    rates: Rates,
     /// A task takes samples.
     is_sampled: AtomicBool,
 }
@@ -39,6 +43,7 @@ impl Kept {
         Self {
             pairs: Pairs::new(),
             history: Mutex::new(History::new(clock::now())),
+            rates: Rates::default(),
             is_sampled: AtomicBool::new(false),
         }
     }
@@ -103,13 +108,23 @@ impl PeerData {
     fn sample(&self) {
         if let Some(kept) = self.inner.inspection.0.get() {
             let sessions = &self.inner.sessions;
+            let counted =
+                sessions.collect(|sid, client| (*sid, client.with(|session| session.usage())));
             let mut sum = Usage::default();
-            for usage in sessions.collect(|_, client| client.with(|session| session.usage())) {
-                sum += usage;
+            for (_, usage) in &counted {
+                sum += *usage;
             }
+            let now = clock::now();
+            kept.rates.sample(&counted, now);
             let (peers, rooms) = (self.peer_count(), self.room_count());
-            lock(&kept.history).sample(peers, rooms, sum, clock::now());
+            lock(&kept.history).sample(peers, rooms, sum, now);
         }
+    }
+
+    /// What sessions have to say and to hear at the moment.
+    fn measured(&self) -> Arc<Measured> {
+        let kept = self.inner.inspection.0.get();
+        kept.map(|kept| kept.rates.look()).unwrap_or_default()
     }
 
     /// The last minutes. `None` if nobody has asked to keep them.

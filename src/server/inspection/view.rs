@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::super::PeerData;
 use super::super::client::Client;
 use super::pairs::PairView;
+use super::rates::{Measured, Rate};
 use crate::clock;
 use crate::id::{PeerId, RoomId};
 use crate::identity::Identity;
@@ -28,6 +29,9 @@ pub(crate) struct RoomView {
     /// What its members here have said and were told, in all their rooms.
     #[serde(flatten)]
     pub(crate) usage: Usage,
+    /// The same in a second, of those of whom it is known.
+    #[serde(flatten)]
+    pub(crate) rate: Option<Rate>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,15 +50,19 @@ pub(crate) struct PeerView {
     pub(crate) queue: usize,
     #[serde(flatten)]
     pub(crate) usage: Usage,
+    /// Not before it has been seen twice.
+    #[serde(flatten)]
+    pub(crate) rate: Option<Rate>,
 }
 
 impl PeerData {
     pub(crate) fn view_rooms(&self) -> Vec<RoomView> {
+        let measured = self.measured();
         let rooms = self.rooms().into_iter();
-        rooms.map(|room| self.view_room(room)).collect()
+        rooms.map(|room| self.view_room(room, &measured)).collect()
     }
 
-    fn view_room(&self, room: RoomId) -> RoomView {
+    fn view_room(&self, room: RoomId, measured: &Measured) -> RoomView {
         let here = self.inner.broker.members(room.as_str());
         let mut view = RoomView {
             members: here.len(),
@@ -62,19 +70,24 @@ impl PeerData {
             room,
             queue: 0,
             usage: Usage::default(),
+            rate: None,
         };
         for (_, client) in here.iter() {
             let (queue, usage) = client.with(|session| (session.waiting(), session.usage()));
             view.queue += queue;
             view.usage += usage;
+            if let Some(rate) = measured.of(&client.sid) {
+                *view.rate.get_or_insert_default() += rate;
+            }
         }
         view
     }
 
     pub(crate) fn view_peers(&self, naming: Option<&Naming>) -> Vec<PeerView> {
+        let measured = self.measured();
         let peers = self.inner.broker.peers().into_iter();
         peers
-            .map(|(id, client)| self.view_peer(id, &client, naming))
+            .map(|(id, client)| self.view_peer(id, &client, naming, &measured))
             .collect()
     }
 
@@ -85,9 +98,10 @@ impl PeerData {
         max: usize,
         naming: Option<&Naming>,
     ) -> (Vec<PeerView>, usize) {
+        let measured = self.measured();
         let here = self.inner.broker.members(room.as_str());
         let shown = here.iter().take(max);
-        let views = shown.map(|(id, client)| self.view_peer(id, client, naming));
+        let views = shown.map(|(id, client)| self.view_peer(id, client, naming, &measured));
         (views.collect(), here.len())
     }
 
@@ -101,7 +115,13 @@ impl PeerData {
         kept.pairs.of_room(room.as_str(), &here, max, clock::now())
     }
 
-    fn view_peer(&self, id: PeerId, client: &Arc<Client>, naming: Option<&Naming>) -> PeerView {
+    fn view_peer(
+        &self,
+        id: PeerId,
+        client: &Arc<Client>,
+        naming: Option<&Naming>,
+        measured: &Measured,
+    ) -> PeerView {
         let (transport, identity, queue, usage) = client.with(|session| {
             let identity = session.identity(&Presence::main(id));
             let transport = session.transport();
@@ -120,6 +140,7 @@ impl PeerData {
             rooms: self.inner.broker.room_count_of(&id),
             queue,
             usage,
+            rate: measured.of(&client.sid),
         }
     }
 }

@@ -103,6 +103,9 @@ describe("the inspector", () => {
       await row(page, ROOM).waitFor();
       assert.equal(await page.locator("#lists b").count(), 0, "names are text");
       await page.locator("#charts svg[aria-label^='Peers: 3 now']").waitFor();
+      // Measured once somebody looks.
+      await page.getByRole("button", { name: "Members’ events per s" }).click();
+      await row(page, ROOM).getByText("0", { exact: true }).waitFor();
       await isAccessible(page, `rooms, ${size}`);
       await picture(page, `inspector-rooms-${size}`);
 
