@@ -46,11 +46,13 @@ async function ask(path, query = {}, method = 'GET') {
 
 class Unknown extends Error {}
 
+/** While a room is open, all else is behind it, unseen and unheard: it has a place for this of its own. */
+const places = document.querySelectorAll('.told');
 let hush = null;
 function tell(text) {
-  $('#told').textContent = text;
+  for (const place of places) place.textContent = text;
   clearTimeout(hush);
-  hush = setTimeout(() => { $('#told').textContent = ''; }, TOLD);
+  if (text !== '') hush = setTimeout(tell, TOLD, '');
 }
 
 async function sure(question) {

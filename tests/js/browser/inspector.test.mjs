@@ -47,6 +47,23 @@ async function isAccessible(page, what) {
   assert.deepEqual(found, [], what);
 }
 
+/** Notes each word of a status that can be seen and heard when it is said: what is behind a dialog is neither. */
+function listen(page) {
+  return page.evaluate(() => {
+    globalThis.told = [];
+    const note = (status) => {
+      const { x, y, width, height } = status.getBoundingClientRect();
+      const isOnTop = status.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+      if (status.textContent !== "" && isOnTop) globalThis.told.push(status.textContent);
+    };
+    for (const status of document.querySelectorAll("[role=status]")) {
+      new MutationObserver(() => note(status)).observe(status, { childList: true });
+    }
+  });
+}
+
+const isTold = (page, text) => page.waitForFunction((text) => globalThis.told.includes(text), text);
+
 const row = (page, text) => page.locator("[role=tabpanel]:not([hidden]) tbody tr", { hasText: text });
 
 describe("the inspector", () => {
@@ -181,6 +198,7 @@ describe("the inspector", () => {
     const ben = await join(t, server, "socket.io-client 4.8 websocket");
     await ann.next(({ type }) => type === "CONNECT");
     const page = await open(browser, server);
+    await listen(page);
     await page.getByRole("tab", { name: "Peers" }).click();
     const disconnect = page.getByRole("button", { name: `Disconnect ${ben.id}` });
     await disconnect.click();
@@ -190,6 +208,7 @@ describe("the inspector", () => {
     assert.deepEqual(await ann.next(), departure(ben.id, ROOM));
     await ben.closed;
     await row(page, ben.id).waitFor({ state: "detached" });
+    await isTold(page, "Disconnected.");
 
     const cleo = await join(t, server, "socket.io-client 2.5 websocket");
     await ann.next(({ type }) => type === "CONNECT");
@@ -201,6 +220,8 @@ describe("the inspector", () => {
     await page.getByRole("button", { name: "Yes" }).click();
     assert.deepEqual(await ann.next(), departure(cleo.id, ROOM));
     assert.deepEqual(await cleo.next(), departure(ann.id, ROOM));
+    await isTold(page, "Closed: 2 members taken out.");
+    await picture(page, "inspector-closed-room");
     await page.getByText("0 members here").waitFor();
 
     // A page of somebody else's cannot do so, even where it is let in.
