@@ -68,9 +68,13 @@ impl Pairs {
         match said {
             Said::Offer => self.offered(from, to, room, now),
             Said::Answer => {
-                self.with(to, from, room, |pair| {
+                let is_known = self.with(to, from, room, |pair| {
                     pair.answered.get_or_insert(now);
                 });
+                if is_known {
+                    // Where two offers have met, it has given up its own.
+                    self.take(from, to, room, |pair| pair.answered.is_none());
+                }
             }
             Said::Candidate => {
                 let count = |at: usize| {
@@ -295,6 +299,12 @@ mod tests {
         let members = [scene.ann, scene.ben];
         let (_, begun) = scene.pairs.of_room("r", &members, 10, scene.at(2));
         assert_eq!(begun, 1, "of one pair");
+        // Ben gives up his, and what he says from now on is of hers.
+        scene.ben_says(Said::Answer, 3);
+        scene.ben_says(Said::Candidate, 3);
+        scene.ann_says(Said::Candidate, 3);
+        let negotiated = (true, State::Negotiated, 1, [1, 1], true);
+        assert_eq!(scene.shows(4), [negotiated]);
     }
 
     #[test]
