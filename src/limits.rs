@@ -330,7 +330,8 @@ pub(crate) const CLUSTER_UNSAID_BYTES: usize = 256 << 10;
 pub(crate) const CLUSTER_ALL_UNSAID_BYTES: usize = 64 << 20;
 
 /// How long the first member of a room on a node waits for its ack, and with it for the others'
-/// rosters. 250 ms: many round trips within a data centre, and not yet a pause to a user.
+/// rosters, once these are asked; twice that in all. 250 ms: many round trips within a data centre, and
+/// not yet a pause to a user.
 pub(crate) const CLUSTER_ROSTER_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Rooms without a member at this node that others are still to be told of: what is left to say when

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::Client;
-use super::dispatch::Waits;
+use super::dispatch::{Progress, Waits};
 use super::{Dialect, Handshake, Hello, Keep, Namespace, Peer, PeerData};
 use crate::clock;
 use crate::ending::CloseReason;
@@ -171,16 +171,16 @@ impl PeerData {
             let decision = decision.unwrap_or_else(|_| Err(undecided()));
             let outcome = match decision {
                 Ok(()) => {
-                    let mut joined = server.join_by(&client, &presence.id, &room, &signal);
-                    match &mut joined {
-                        Ok(done) if ack.is_some() => {
-                            server.settled(&room).await;
-                            server.add_elsewhere(&presence.id, &room, done);
-                        }
-                        Ok(_) => server.end_joining(&presence.id, &room),
-                        Err(_) => {}
+                    let (own, ack) = (&presence.id, ack.as_deref());
+                    let joined = server.join_by(&client, own, &room, &signal);
+                    let joined =
+                        joined.map(|done| server.answer_join(&client, own, ack, &room, done));
+                    match joined {
+                        Ok(Progress::Done(done)) => Ok(done),
+                        Ok(Progress::Owed) => return,
+                        Ok(Progress::Waits(waits)) => return waits.await,
+                        Err((code, message)) => Err((code, Cow::Borrowed(message))),
                     }
-                    joined.map_err(|(code, message)| (code, Cow::Borrowed(message)))
                 }
                 Err(why) => {
                     server.announce_refused(&client, Some(presence.clone()), Some(&room), &why);

@@ -54,6 +54,8 @@ impl Done {
 /// How far a good event has come.
 pub(super) enum Progress {
     Done(Done),
+    /// It is answered later, by somebody else.
+    Owed,
     /// It waits for another node, and is answered after that.
     Waits(Waits),
 }
@@ -220,6 +222,7 @@ impl PeerData {
             }
             Ok(ref event) => match self.signal(client, own, ack, event, attachments) {
                 Ok(Progress::Waits(waits)) => return Some(waits),
+                Ok(Progress::Owed) => return None,
                 Ok(Progress::Done(done)) => Ok(done),
                 Err(flaw) => Err(flaw),
             },
@@ -249,15 +252,8 @@ impl PeerData {
                 let signal = envelope.splice(own, attachments, max)?;
                 let room = room_of(envelope)?;
                 let joined = self.join_by(client, own, &room, &signal);
-                let mut joined = joined.map_err(|(code, message)| envelope.flaw(code, message))?;
-                match ack {
-                    None => self.end_joining(own, &room),
-                    Some(_) if self.is_settled(envelope.room()) => {
-                        self.add_elsewhere(own, &room, &mut joined);
-                    }
-                    Some(ack) => return Ok(self.answer_join(client, *own, ack, room, joined)),
-                }
-                Ok(joined.into())
+                let joined = joined.map_err(|(code, message)| envelope.flaw(code, message))?;
+                Ok(self.answer_join(client, own, ack, &room, joined))
             }
             Kind::Disconnect => {
                 let signal = envelope.splice(own, attachments, max)?;
@@ -323,7 +319,7 @@ impl PeerData {
     }
 
     /// Puts a peer into a room and tells the others there; or why not. It is to be told of those at
-    /// other nodes by [`add_elsewhere`](Self::add_elsewhere), or by
+    /// other nodes by [`answer_join`](Self::answer_join), or by
     /// [`end_joining`](Self::end_joining) of nobody.
     pub(super) fn join_by(
         &self,

@@ -31,7 +31,12 @@ pub(crate) struct Wakes([Option<Waker>; 3]);
 
 impl Wakes {
     pub(crate) fn wake(self) {
-        self.0.into_iter().flatten().for_each(Waker::wake);
+        self.into_iter().for_each(Waker::wake);
+    }
+
+    /// For whoever has to wait with it.
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Waker> {
+        self.0.into_iter().flatten()
     }
 }
 

@@ -4,6 +4,7 @@
 //! roster is changed and what comes of it is told, here and to others, so that both are told in the
 //! same order. The lock order is: a client's membership, a watch, a session.
 
+mod acks;
 mod agenda;
 mod bodies;
 mod counters;
@@ -140,7 +141,12 @@ impl Cluster {
 
     /// Whether there is no task any more that sees to what the node has to do.
     fn is_over(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) || lock(&self.broken).is_some()
+        self.is_stopped() || lock(&self.broken).is_some()
+    }
+
+    /// The node has left the others.
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     fn note_overload(&self, now: Instant) {
@@ -148,7 +154,7 @@ impl Cluster {
     }
 
     fn try_publish(&self, to: Target<'_>, parcel: &Parcel) -> Result<(), ClusterError> {
-        if self.stopped.load(Ordering::Acquire) {
+        if self.is_stopped() {
             return Err(ClusterError::Down);
         }
         let whole = parcel.encode(self.node, self.edition);
@@ -230,9 +236,14 @@ impl PeerData {
     /// # }
     /// ```
     pub async fn leave_cluster(&self) {
-        if let Some(cluster) = self.cluster() {
-            cluster.leave().await;
+        let Some(cluster) = self.cluster().filter(|cluster| cluster.say_goodbye()) else {
+            return;
+        };
+        for room in cluster.watched() {
+            // There is nobody left to be waited for.
+            self.with_roster(cluster, &room, |_, _| {});
         }
+        cluster.adapter.stop().await;
     }
 
     /// What the sweeper of the cluster does: everything that has come, and what is due.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::acks::Owed;
 use super::rooms::about;
 use super::watch::Watch;
 use super::{Cluster, PeerData};
@@ -22,6 +23,8 @@ struct Told {
     slow: Vec<PeerId>,
     /// Who has come, and who has gone.
     news: Vec<(Member, bool)>,
+    /// What those are answered who have waited until it was known who is in the room.
+    owed: Vec<Owed>,
 }
 
 /// What comes of news from other nodes.
@@ -44,8 +47,9 @@ impl PeerData {
             if watch.roster.is_waiting() {
                 lock(&cluster.agenda).wait(room);
             }
-            if !watch.waiters.is_empty() {
+            if watch.has_waiting() {
                 if cluster.is_settled(watch) {
+                    told.owed = self.take_owed(watch);
                     watch.waiters.drain(..).for_each(|waiter| {
                         // Whoever has waited may be gone.
                         let _ = waiter.send(());
@@ -57,6 +61,7 @@ impl PeerData {
         });
         // What follows is foreign code, or asks for locks of its own.
         self.close_slow(&told.slow);
+        told.owed.into_iter().for_each(|owed| self.pay(owed));
         for (member, came) in told.news {
             self.announce(|| {
                 let (peer, room) = (Peer::elsewhere(self, &member), room.clone());

@@ -108,6 +108,7 @@ impl PeerData {
             return Some((departure, delivery));
         };
         cluster.in_watched(room, |watch| {
+            self.pay_leaver(watch, id);
             let departure = broker.leave(id, room)?;
             let mut delivery = departure.others.deliver(None, signal);
             let reach = cluster.say_left(watch, id, Some(signal));
@@ -194,15 +195,8 @@ impl PeerData {
         }
     }
 
-    /// Whether everybody in the room at other nodes is known, as far as they have answered in time.
-    pub(in crate::server) fn is_settled(&self, room: &str) -> bool {
-        self.cluster().is_none_or(|cluster| {
-            let settled = cluster.in_watched(room, |watch| cluster.is_settled(watch));
-            settled.unwrap_or(true)
-        })
-    }
-
-    /// Returns once it is, within half a second or so.
+    /// Returns once everybody in the room at other nodes is known, as far as they have answered in
+    /// time: within half a second or so.
     pub(in crate::server) async fn settled(&self, room: &RoomId) {
         let Some(cluster) = self.cluster() else {
             return;
@@ -239,6 +233,7 @@ impl PeerData {
 }
 
 impl Cluster {
+    /// Whether everybody in the room at other nodes is known, as far as they have answered in time.
     pub(super) fn is_settled(&self, watch: &Watch) -> bool {
         let nodes = lock(&self.nodes);
         let connected = nodes.is_connected();
@@ -282,7 +277,8 @@ impl Cluster {
         signal: Option<&Signal>,
     ) -> Option<Result<(), ClusterError>> {
         let mut effects = Vec::new();
-        watch.end_joining(id);
+        // One that is gone altogether is owed nothing.
+        watch.take_leaver(id);
         watch.roster.leave(id, signal, &self.stamps, &mut effects);
         let outcome = self.publish_all(watch, effects);
         let was_heard = matches!(outcome, Some(Ok(())));
@@ -475,7 +471,9 @@ mod tests {
         // The subscription does not come to be.
         bus.pause();
         server.join(&server.peers()[0].id(), &room(0)).unwrap();
-        assert!(!server.is_settled("0"));
+        let cluster = server.cluster().unwrap();
+        let settled = cluster.in_watched("0", |watch| cluster.is_settled(watch));
+        assert_eq!(settled, Some(false));
         let waiting = server.clone();
         let waiting = tokio::spawn(async move { waiting.settled(&room(0)).await });
         tokio::task::yield_now().await;

@@ -53,7 +53,7 @@ async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
         let Some(inner) = server.upgrade() else {
             break;
         };
-        if cluster.stopped.load(Ordering::Acquire) {
+        if cluster.is_stopped() {
             return;
         }
         let server = PeerData { inner };
@@ -62,25 +62,23 @@ async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
             tokio::task::yield_now().await;
         }
     }
-    cluster.leave().await;
+    if cluster.say_goodbye() {
+        cluster.adapter.stop().await;
+    }
 }
 
 impl Cluster {
-    /// Says goodbye and leaves the bus, once.
-    pub(super) async fn leave(&self) {
-        if self.stopped.load(Ordering::Acquire) {
-            return;
+    /// Says goodbye, once. Whether this was it: then the bus is to be left.
+    pub(super) fn say_goodbye(&self) -> bool {
+        if self.is_stopped() {
+            return false;
         }
         // If nobody hears it, they notice by the silence.
         let _ = self.publish(Target::All, &Parcel::Goodbye);
         self.stopped.store(true, Ordering::Release);
         lock(&self.nodes).lost();
-        for room in self.watched() {
-            // There is nobody left to be waited for.
-            self.in_watched(room.as_str(), |watch| watch.waiters.clear());
-        }
         self.counters.metrics.connected(false);
         lock(&self.requests).give_up();
-        self.adapter.stop().await;
+        true
     }
 }

@@ -28,50 +28,6 @@ impl PeerData {
             .is_some_and(|cluster| cluster.knows(peer.node()))
     }
 
-    /// Answers a CONNECT once it is known who is in the room at other nodes, or they have had the
-    /// time to say so.
-    pub(in crate::server) fn answer_join(
-        &self,
-        client: &Arc<Client>,
-        own: PeerId,
-        ack: &str,
-        room: RoomId,
-        mut done: Done,
-    ) -> Progress {
-        let (server, client) = (self.clone(), Arc::clone(client));
-        let ack: Box<str> = ack.into();
-        Progress::Waits(Box::pin(async move {
-            server.settled(&room).await;
-            server.add_elsewhere(&own, &room, &mut done);
-            if client.is_connected(&Presence::main(own)) {
-                server.answer(&client, &own, Some(&ack), &Ok(done));
-            }
-        }))
-    }
-
-    /// Completes the answer to a CONNECT: with those at other nodes of whom the peer has not heard by
-    /// a CONNECT of their own, and without those of this node who have left while it waited.
-    pub(in crate::server) fn add_elsewhere(&self, own: &PeerId, room: &RoomId, done: &mut Done) {
-        let (Some(peers), Some(cluster)) = (&mut done.peers, self.cluster()) else {
-            return;
-        };
-        let broker = &self.inner.broker;
-        peers.retain(|peer| broker.is_member(peer, room.as_str()));
-        let elsewhere = cluster.in_watched(room.as_str(), |watch| {
-            let heard = watch.end_joining(own);
-            let members = watch.roster.remote_members().map(|member| member.id);
-            members.filter(|id| !heard.contains(id)).collect::<Vec<_>>()
-        });
-        peers.extend(elsewhere.unwrap_or_default());
-    }
-
-    /// Nobody is to be told who was in the room before.
-    pub(in crate::server) fn end_joining(&self, own: &PeerId, room: &RoomId) {
-        if let Some(cluster) = self.cluster() {
-            cluster.in_watched(room.as_str(), |watch| watch.end_joining(own));
-        }
-    }
-
     /// Gives a signal to a peer at another node. If that is known to be in the room, that is all
     /// there is to do; if not, its node is asked.
     pub(in crate::server) fn signal_elsewhere<'a>(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use super::Cluster;
+use super::acks::Owed;
 use crate::broker::shrink;
 use crate::clock;
 use crate::cluster::Roster;
@@ -25,7 +26,7 @@ pub(super) struct Watch {
     pub(super) is_known: bool,
     /// Those who wait until it is known who is in the room.
     pub(super) waiters: Vec<oneshot::Sender<()>>,
-    /// Local members whose CONNECT is not answered yet.
+    /// Local members whose CONNECT is not answered yet, each once.
     joining: Vec<Joining>,
     /// The room has no local member any more: who looks for it takes the next one.
     is_over: bool,
@@ -36,13 +37,57 @@ struct Joining {
     /// Those at other nodes whom it has heard come since, and who are still there, so never more than
     /// a room has: the answer must not name them again.
     heard: Vec<PeerId>,
+    /// The answer, if it is given once others have told of their members.
+    owed: Option<Owed>,
 }
 
 impl Watch {
     /// A local peer has joined, and is told later of those who were there before.
     pub(super) fn begin_joining(&mut self, peer: PeerId) {
-        let heard = Vec::new();
-        self.joining.push(Joining { peer, heard });
+        self.joining.push(Joining {
+            peer,
+            heard: Vec::new(),
+            owed: None,
+        });
+    }
+
+    /// It is answered later.
+    pub(super) fn owe(&mut self, owed: Owed) {
+        if !self.joining.iter().any(|joining| joining.peer == owed.own) {
+            self.begin_joining(owed.own);
+        }
+        let mut joining = self.joining.iter_mut();
+        if let Some(joining) = joining.find(|joining| joining.peer == owed.own) {
+            joining.owed = Some(owed);
+        }
+    }
+
+    /// Whether it is answered later.
+    pub(super) fn owes(&self, peer: &PeerId) -> bool {
+        let mut joining = self.joining.iter();
+        joining.any(|joining| joining.peer == *peer && joining.owed.is_some())
+    }
+
+    /// Whether anybody waits until it is known who is in the room.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiters.is_empty() || self.joining.iter().any(|joining| joining.owed.is_some())
+    }
+
+    /// What is owed to all, each with those whom it has heard come meanwhile.
+    pub(super) fn take_owed(&mut self) -> Vec<(Owed, Vec<PeerId>)> {
+        let owed = self
+            .joining
+            .extract_if(.., |joining| joining.owed.is_some());
+        let owed = owed.filter_map(|joining| Some((joining.owed?, joining.heard)));
+        owed.collect()
+    }
+
+    /// A local member leaves; what is owed to it still.
+    pub(super) fn take_leaver(&mut self, peer: &PeerId) -> Option<(Owed, Vec<PeerId>)> {
+        let mut joining = self.joining.iter();
+        let at = joining.position(|joining| joining.peer == *peer)?;
+        let joining = self.joining.swap_remove(at);
+        Some((joining.owed?, joining.heard))
     }
 
     /// All local members hear that one at another node has come.
@@ -59,12 +104,12 @@ impl Watch {
         }
     }
 
-    /// It is told now, or is gone: whom it has heard come meanwhile.
+    /// It is told now, unless that is for later: whom it has heard come meanwhile.
     pub(super) fn end_joining(&mut self, peer: &PeerId) -> Vec<PeerId> {
         let at = self
             .joining
             .iter()
-            .position(|joining| joining.peer == *peer);
+            .position(|joining| joining.peer == *peer && joining.owed.is_none());
         at.map_or_else(Vec::new, |at| self.joining.swap_remove(at).heard)
     }
 }

@@ -13,7 +13,7 @@ mod nodes;
 mod record;
 mod wire;
 
-pub(super) use wire::{ask, connect};
+pub(super) use wire::{Socket, ask, connect, frame};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

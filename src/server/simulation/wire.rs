@@ -168,7 +168,7 @@ impl Body {
 }
 
 /// One websocket, both ways.
-pub(super) struct Socket {
+pub(in crate::server) struct Socket {
     /// None once the server has let go of it.
     connection: Option<Connection>,
     flag: Arc<Flag>,
@@ -184,7 +184,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(task: Task) -> Option<Self> {
+    pub(in crate::server) fn new(task: Task) -> Option<Self> {
         let Task::Socket(socket) = task else {
             return None;
         };
@@ -200,13 +200,13 @@ impl Socket {
         })
     }
 
-    pub(super) fn send(&mut self, pieces: Vec<Vec<u8>>) {
+    pub(in crate::server) fn send(&mut self, pieces: Vec<Vec<u8>>) {
         self.up.extend(pieces);
         self.flag.raise();
     }
 
     /// The client is gone; what it has sent may still be on its way.
-    pub(super) fn hang_up(&mut self) {
+    pub(in crate::server) fn hang_up(&mut self) {
         self.hung_up = true;
         self.flag.raise();
     }
@@ -223,7 +223,7 @@ impl Socket {
 
     /// What the server's task would do, if it was woken; at most so many reads. Returns whether it
     /// was.
-    pub(super) fn turn(&mut self, mut reads: usize) -> bool {
+    pub(in crate::server) fn turn(&mut self, mut reads: usize) -> bool {
         if !self.flag.take() {
             return false;
         }
@@ -284,7 +284,7 @@ impl Socket {
     }
 
     /// The next frame that has arrived at the client: its first byte and its payload.
-    pub(super) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(in crate::server) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let [first, short, ..] = self.down[..] else {
             return None;
         };
@@ -312,7 +312,7 @@ const MASKED: u8 = 0b1000_0000;
 const EXTENDED: u8 = 126;
 
 /// A frame of a client.
-pub(super) fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+pub(in crate::server) fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => bytes.push(MASKED | length),

@@ -1,0 +1,311 @@
+//! Acks of CONNECTs that name those at other nodes, and so wait for what these have to say.
+
+use std::sync::Arc;
+
+use super::PeerData;
+use super::watch::Watch;
+use crate::id::{PeerId, RoomId};
+use crate::server::batch;
+use crate::server::client::Client;
+use crate::server::dispatch::{Done, Progress, Waits};
+use crate::session::Presence;
+use crate::sync::lock;
+use crate::wire::{notice, socket};
+
+/// The answer to a CONNECT, until it is known who is in the room at other nodes, or they have had the
+/// time to say so.
+///
+/// A client has one for each room at most, and so not more than `max_rooms_per_peer`.
+pub(super) struct Owed {
+    client: Arc<Client>,
+    pub(super) own: PeerId,
+    ack: Box<str>,
+    done: Done,
+}
+
+/// When a CONNECT is answered.
+enum When {
+    Now,
+    /// By whoever finds that everybody has told of its members, or has had the time to. The client
+    /// is read on.
+    Later,
+    /// In line, since another one for the same room is to be answered before: whoever repeats itself
+    /// is not read until then, or what is owed to it would have no bound.
+    InLine,
+}
+
+impl PeerData {
+    /// What a CONNECT comes to that is to be answered by `ack`, if the client has asked for that.
+    pub(in crate::server) fn answer_join(
+        &self,
+        client: &Arc<Client>,
+        own: &PeerId,
+        ack: Option<&str>,
+        room: &RoomId,
+        mut done: Done,
+    ) -> Progress {
+        let (Some(cluster), Some(ack)) = (self.cluster(), ack) else {
+            self.end_joining(own, room);
+            return done.into();
+        };
+        let mut owed = Some(Owed {
+            client: Arc::clone(client),
+            own: *own,
+            ack: ack.into(),
+            done,
+        });
+        let when = cluster.in_watched(room.as_str(), |watch| {
+            if cluster.is_settled(watch) {
+                return When::Now;
+            }
+            if watch.owes(own) {
+                return When::InLine;
+            }
+            lock(&cluster.agenda).wait(room);
+            owed.take().into_iter().for_each(|owed| watch.owe(owed));
+            When::Later
+        });
+        match (owed, when) {
+            (None, _) => Progress::Owed,
+            (Some(owed), Some(When::InLine)) => Progress::Waits(self.answer_in_line(owed, room)),
+            (Some(owed), _) => {
+                done = owed.done;
+                self.add_elsewhere(own, room, &mut done);
+                done.into()
+            }
+        }
+    }
+
+    fn answer_in_line(&self, mut owed: Owed, room: &RoomId) -> Waits {
+        let (server, room) = (self.clone(), room.clone());
+        Box::pin(async move {
+            server.settled(&room).await;
+            server.add_elsewhere(&owed.own, &room, &mut owed.done);
+            server.pay(owed);
+        })
+    }
+
+    /// Completes the answer to a CONNECT.
+    fn add_elsewhere(&self, own: &PeerId, room: &RoomId, done: &mut Done) {
+        if let Some(cluster) = self.cluster() {
+            cluster.in_watched(room.as_str(), |watch| {
+                let heard = watch.end_joining(own);
+                self.complete(watch, &heard, done);
+            });
+        }
+    }
+
+    /// Adds those at other nodes of whom the peer has not heard by a CONNECT of their own, and takes
+    /// those of this node out who have left while it waited.
+    fn complete(&self, watch: &Watch, heard: &[PeerId], done: &mut Done) {
+        let Some(peers) = &mut done.peers else {
+            return;
+        };
+        let broker = &self.inner.broker;
+        peers.retain(|peer| broker.is_member(peer, watch.room.as_str()));
+        let members = watch.roster.remote_members().map(|member| member.id);
+        peers.extend(members.filter(|id| !heard.contains(id)));
+    }
+
+    /// Nobody is to be told who was in the room before.
+    pub(in crate::server) fn end_joining(&self, own: &PeerId, room: &RoomId) {
+        if let Some(cluster) = self.cluster() {
+            cluster.in_watched(room.as_str(), |watch| watch.end_joining(own));
+        }
+    }
+
+    /// All that is owed in a room of which is known who is there. It is given once the room is free.
+    pub(super) fn take_owed(&self, watch: &mut Watch) -> Vec<Owed> {
+        let owed = watch.take_owed().into_iter();
+        let completed = owed.map(|(mut owed, heard)| {
+            self.complete(watch, &heard, &mut owed.done);
+            owed
+        });
+        completed.collect()
+    }
+
+    /// Gives an answer, unless its client is gone or has become another peer.
+    pub(super) fn pay(&self, owed: Owed) {
+        let Owed {
+            client,
+            own,
+            ack,
+            done,
+        } = owed;
+        if client.is_connected(&Presence::main(own)) {
+            self.answer(&client, &own, Some(&ack), &Ok(done));
+        }
+    }
+
+    /// Gives one that leaves the room what is owed to it, with what is known by now: nobody else
+    /// will. It is held meanwhile, so whoever carries it is woken with the batch.
+    pub(super) fn pay_leaver(&self, watch: &mut Watch, own: &PeerId) {
+        let Some((mut owed, heard)) = watch.take_leaver(own) else {
+            return;
+        };
+        self.complete(watch, &heard, &mut owed.done);
+        let peers = owed.done.peers.unwrap_or_default().into_iter();
+        let body = notice::ack_ok(own, owed.done.delivered, Some(peers), None);
+        let presence = Presence::main(*own);
+        let ((), wakes) = owed.client.step(|session| {
+            if session.is_connected(&presence) {
+                session.push(socket::ack(&owed.ack, &body));
+            }
+        });
+        wakes.into_iter().for_each(batch::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::clock;
+    use crate::cluster::MemoryBus;
+    use crate::server::simulation::{Socket, ask, frame};
+
+    /// A Socket.IO client.
+    struct Guest {
+        socket: Socket,
+        /// The numbers of its answers, and what they say.
+        answers: Vec<(u32, String)>,
+    }
+
+    impl Guest {
+        fn of(server: &PeerData) -> Self {
+            let query = "EIO=4&transport=websocket";
+            let socket = Socket::new(ask(server, "GET", "/socket.io/", query, true)).unwrap();
+            let answers = Vec::new();
+            let mut guest = Self { socket, answers };
+            guest.send(["40".to_owned()]);
+            guest
+        }
+
+        /// Sends them in one read.
+        fn send(&mut self, packets: impl IntoIterator<Item = String>) {
+            let packets = packets.into_iter();
+            let frames = packets.map(|packet| frame(0x81, packet.as_bytes(), [1, 2, 3, 4]));
+            self.socket.send(vec![frames.collect::<Vec<_>>().concat()]);
+            self.hear();
+        }
+
+        fn hear(&mut self) {
+            self.socket.turn(usize::MAX);
+            while let Some((_, text)) = self.socket.frame() {
+                let text = String::from_utf8(text).unwrap();
+                if let Some(answer) = text.strip_prefix("43") {
+                    let (number, body) = answer.split_once('[').unwrap();
+                    self.answers
+                        .push((number.parse().unwrap(), body.to_owned()));
+                }
+            }
+        }
+
+        /// The numbers of the answers since the last look.
+        fn answered(&mut self) -> Vec<u32> {
+            self.hear();
+            self.answers.drain(..).map(|(number, _)| number).collect()
+        }
+    }
+
+    fn say(number: u32, kind: &str, room: &str) -> String {
+        format!(r#"42{number}["message",{{"type":"{kind}","room":{{"id":"{room}"}}}}]"#)
+    }
+
+    /// Two nodes that know each other, at a time that stands still: nobody loses patience.
+    async fn two_nodes(bus: &MemoryBus) -> [PeerData; 2] {
+        clock::set(Instant::now());
+        let node = || PeerData::builder().cluster(bus.node()).build().unwrap();
+        let nodes = [node(), node()];
+        for node in &nodes {
+            while node.cluster_status().unwrap().others == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        nodes
+    }
+
+    /// As much time goes by as nodes have for their answers.
+    fn lose_patience(server: &PeerData) {
+        let later = clock::now() + Duration::from_secs(1);
+        clock::set(later);
+        server.cluster_turn(server.cluster().unwrap(), later);
+    }
+
+    #[tokio::test]
+    async fn a_client_is_read_on_while_the_answers_to_its_joins_wait() {
+        let bus = MemoryBus::new();
+        // The other has nobody in these rooms, and so does not answer.
+        let [server, _other] = two_nodes(&bus).await;
+        let mut guest = Guest::of(&server);
+        guest.send([
+            say(1, "CONNECT", "a"),
+            say(2, "CONNECT", "b"),
+            say(3, "CHAT", "a"),
+        ]);
+        assert_eq!(guest.answered(), [3]);
+        // Who leaves is owed the answer to its coming before that to its going.
+        guest.send([say(4, "DISCONNECT", "b"), say(5, "CHAT", "a")]);
+        assert_eq!(guest.answered(), [2, 4, 5]);
+        // Whoever repeats itself waits.
+        guest.send([say(6, "CONNECT", "a"), say(7, "CHAT", "a")]);
+        assert!(guest.answered().is_empty());
+        lose_patience(&server);
+        assert_eq!(guest.answered(), [1, 6, 7]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_names_those_at_other_nodes_once_they_are_known() {
+        let bus = MemoryBus::new();
+        let [server, other] = two_nodes(&bus).await;
+        let published = bus.published();
+        let mut ben = Guest::of(&other);
+        ben.send([say(1, "CONNECT", "a")]);
+        // He is there first, and need not be announced to her.
+        while bus.published() == published {
+            tokio::task::yield_now().await;
+        }
+        let ben = other.peers()[0].id();
+        bus.pause();
+        let mut ann = Guest::of(&server);
+        ann.send([say(1, "CONNECT", "a"), say(2, "CHAT", "a")]);
+        assert_eq!(ann.answered(), [2]);
+        bus.resume();
+        while ann.answers.is_empty() {
+            tokio::task::yield_now().await;
+            ann.hear();
+        }
+        let (number, said) = &ann.answers[0];
+        assert_eq!(*number, 1);
+        assert!(said.contains(ben.as_str()), "{said}");
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_is_owed_nothing() {
+        let bus = MemoryBus::new();
+        let [server, _other] = two_nodes(&bus).await;
+        let mut guest = Guest::of(&server);
+        guest.send([say(1, "CONNECT", "a")]);
+        let peer = server.peers()[0].id();
+        let client = Arc::downgrade(&server.inner.broker.mailbox(&peer).unwrap());
+        let mut neighbour = Guest::of(&server);
+        neighbour.send([say(1, "CONNECT", "a")]);
+        assert!(server.disconnect(&peer));
+        drop(guest);
+        assert_eq!(client.strong_count(), 0);
+        lose_patience(&server);
+        assert_eq!(neighbour.answered(), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_leaves_the_others_gives_what_it_owes() {
+        let bus = MemoryBus::new();
+        let [server, _other] = two_nodes(&bus).await;
+        let mut guest = Guest::of(&server);
+        guest.send([say(1, "CONNECT", "a")]);
+        assert!(guest.answered().is_empty());
+        server.leave_cluster().await;
+        assert_eq!(guest.answered(), [1]);
+    }
+}
