@@ -351,7 +351,7 @@ async fn a_guess_or_a_lie_makes_a_new_peer(host: Host) {
         json!(""),
         json!(null),
         json!([pid]),
-        json!("x".repeat(100_000)),
+        json!("x".repeat(10_000)),
     ] {
         let auth = json!({"pid": guess, "offset": offset});
         let (_socket, connected) = come_back(&site, &auth).await;
