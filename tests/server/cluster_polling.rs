@@ -1,8 +1,8 @@
 //! Long-polling through a proxy that knows of no sessions: each request may come to another node.
 
 use crate::support::{
-    Peer, ROOM, Request, Revision, Socket, Wire, cluster, event, event_to, eventually, id, room,
-    within,
+    Exchange, Node, Peer, ROOM, Request, Revision, Socket, Wire, cluster, event, event_to,
+    eventually, id, room, within,
 };
 use peer_data_server::{CloseReason, LifecycleEvent};
 use serde_json::Value;
@@ -112,6 +112,60 @@ async fn polls_for_a_node_that_dies_end() {
         .send(nodes[1].site.address)
         .await
         .is_unknown_session();
+}
+
+/// Ann polls by way of another node than hers, and Ben is in her room.
+async fn far_poll(nodes: &[Node; 2]) -> (Peer, Exchange, Peer) {
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    let ben = nodes[0].join(Wire::Json).await;
+    assert_eq!(ann.signal().await["type"], "CONNECT");
+    ann.polling().go_round(&[&nodes[1].site]);
+    let poll = ann.polling().start_get().await;
+    nodes[1].site.catch_up().await;
+    // Her node has read it once it has answered something that came later.
+    nodes[1].server.find_members(&room()).await;
+    (ann, poll, ben)
+}
+
+#[tokio::test]
+async fn a_session_whose_answer_is_lost_ends_and_its_room_hears_of_it() {
+    let (bus, nodes) = cluster::<2>().await;
+    let (ann, _poll, mut ben) = far_poll(&nodes).await;
+    bus.fill(nodes[0].id, true);
+    ben.send(&event("CHAT", ROOM, "lost")).await;
+    ben.hears_departure(&ann.id, ROOM).await;
+    assert_eq!(nodes[0].server.peer_count(), 1);
+}
+
+#[tokio::test]
+async fn polls_end_with_the_bus_that_they_come_by() {
+    let (bus, nodes) = cluster::<2>().await;
+    let (ann, mut poll, mut ben) = far_poll(&nodes).await;
+    bus.go_down();
+    within("an answer", poll.response())
+        .await
+        .is_unknown_session();
+    ben.hears_departure(&ann.id, ROOM).await;
+}
+
+#[tokio::test]
+async fn polls_end_if_one_of_their_two_nodes_was_away() {
+    let (bus, nodes) = cluster::<2>().await;
+    for away in &nodes {
+        let (ann, mut poll, mut ben) = far_poll(&nodes).await;
+        bus.disconnect(away.id);
+        eventually("it has noticed", || {
+            !away.server.cluster_status().unwrap().connected
+        })
+        .await;
+        bus.connect(away.id);
+        within("an answer", poll.response())
+            .await
+            .is_unknown_session();
+        ben.hears_departure(&ann.id, ROOM).await;
+        drop(ben);
+        eventually("all are gone", || nodes[0].server.peer_count() == 0).await;
+    }
 }
 
 #[tokio::test]

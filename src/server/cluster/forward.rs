@@ -16,6 +16,7 @@ use super::requests::Answer;
 use super::{Cluster, PeerData};
 use crate::clock;
 use crate::cluster::{Malformed, Parcel, Reader, Target, Writer};
+use crate::ending::CloseReason;
 use crate::id::{NodeId, SessionId};
 use crate::limits::{CLUSTER_REQUEST_BYTES, CLUSTER_REQUESTS};
 use crate::server::opening::{Later, Opened};
@@ -324,7 +325,7 @@ impl Drop for Open<'_> {
         lock(&self.cluster.requests).forget(self.number);
         if self.asked {
             let request = self.number;
-            // If it does not arrive, the session ends with its heartbeat.
+            // If the bus is away, the session has ended with that, or ends once the bus is back.
             let _ = self
                 .cluster
                 .publish(Target::Node(self.node), &Parcel::Cut { request });
@@ -371,10 +372,18 @@ impl Serving {
 
     /// Its clients have nobody to be answered by.
     pub(super) fn node_gone(&mut self, node: NodeId) {
-        let numbers = self.tasks.keys();
-        let numbers = numbers.filter_map(|(from, number)| (*from == node).then_some(*number));
-        for number in numbers.collect::<Vec<_>>() {
-            self.cut(node, number);
+        let requests = self.tasks.keys().copied();
+        let its_own = requests.filter(|(from, _)| *from == node);
+        for (from, number) in its_own.collect::<Vec<_>>() {
+            self.cut(from, number);
+        }
+    }
+
+    /// Nobody can be answered.
+    pub(super) fn give_up(&mut self) {
+        self.bytes = 0;
+        for (_, served) in self.tasks.drain() {
+            served.task.abort();
         }
     }
 }
@@ -386,20 +395,21 @@ impl PeerData {
             return;
         };
         let (Ok(question), Ok(runtime)) = (Question::read(body), Handle::try_current()) else {
-            return reply(cluster, from, number, &Refusal::BadRequest.into());
+            return self.reply(cluster, (from, number), None, &Refusal::BadRequest.into());
         };
+        let sid = polled_session(&question.query);
         let bytes = question.body.len();
         let mut serving = lock(&cluster.serving);
         if !serving.has_room(bytes) {
             drop(serving);
-            return reply(cluster, from, number, &Refusal::Unavailable.into());
+            return self.reply(cluster, (from, number), sid, &Refusal::Unavailable.into());
         }
         let server = self.clone();
         let task = runtime.spawn(async move {
             let answer = server.answer_here(question).await;
             if let Some(cluster) = server.cluster() {
                 lock(&cluster.serving).end(from, number);
-                reply(cluster, from, number, &answer);
+                server.reply(cluster, (from, number), sid, &answer);
             }
         });
         // Entered before the task can end: it needs the lock for that.
@@ -443,15 +453,26 @@ impl PeerData {
             _ => Refusal::BadRequest.into(),
         }
     }
-}
 
-fn reply(cluster: &Cluster, to: NodeId, request: u64, answer: &Reply) {
-    let parcel = Parcel::Reply {
-        request,
-        body: write_reply(answer),
-    };
-    // If it is lost, so is the poll: the client begins anew.
-    let _ = cluster.publish(Target::Node(to), &parcel);
+    /// Answers a request of another node. If the bus does not take it, what it says is lost, and what
+    /// its client says next would be too: the session has no connection any more, and ends with it.
+    fn reply(
+        &self,
+        cluster: &Cluster,
+        (to, request): (NodeId, u64),
+        sid: Option<SessionId>,
+        answer: &Reply,
+    ) {
+        let parcel = Parcel::Reply {
+            request,
+            body: write_reply(answer),
+        };
+        if cluster.publish(Target::Node(to), &parcel).is_err()
+            && let Some(client) = sid.and_then(|sid| self.session(&sid))
+        {
+            self.close(&client, CloseReason::TransportLost);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ impl PeerData {
                 }
                 Item::Lost => {
                     lock(&cluster.nodes).lost();
+                    // Answers may be lost as well: whoever waits for one is not to wait in vain.
+                    lock(&cluster.requests).give_up();
+                    lock(&cluster.serving).give_up();
                     cluster.counters.metrics.connected(false);
                     observe::bus_lost();
                     for room in cluster.watched() {
@@ -108,6 +111,9 @@ impl PeerData {
         match parcel {
             Parcel::Beat { greets, .. } => {
                 if greets {
+                    // It was away, and has given up all that was on its way by then.
+                    lock(&cluster.requests).node_gone(from);
+                    lock(&cluster.serving).node_gone(from);
                     cluster.beat(Target::Node(from), false);
                 }
             }
