@@ -363,6 +363,10 @@ pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
 /// long enough for a balancer to see it, and to send others elsewhere.
 pub(crate) const CLUSTER_OVERLOAD_TIME: Duration = Duration::from_secs(10);
 
+/// How long a node that leaves waits at least for answers to what its clients have asked of others. 1 s:
+/// many round trips. What is left of a shutdown's grace may be longer.
+pub(crate) const CLUSTER_LEAVE_TIME: Duration = Duration::from_secs(1);
+
 /// Members of one room at other nodes that a node keeps in mind, where `max_peers_per_room` allows
 /// less it is that.
 pub(crate) const CLUSTER_ROSTER_MEMBERS: usize = 100_000;

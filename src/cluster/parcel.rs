@@ -84,6 +84,9 @@ pub(crate) enum Parcel {
         /// Whether it has ever said anything about a room.
         has_spoken: bool,
     },
+    /// The node is about to go. What its clients' polls wait for is to be answered as it is by now:
+    /// they can wait at other nodes.
+    Leaving,
     /// The node is going, and its peers with it.
     Goodbye,
     About {
@@ -204,6 +207,7 @@ const REQUEST: u8 = 7;
 const REPLY: u8 = 8;
 const CUT: u8 = 9;
 const PIECE: u8 = 10;
+const LEAVING: u8 = 11;
 const JOIN: u8 = 32;
 const LEAVE: u8 = 33;
 const ROSTER: u8 = 34;
@@ -267,6 +271,7 @@ impl Parcel {
                 out.number(*run);
                 out.byte((*has_spoken).into());
             }
+            Self::Leaving => out.byte(LEAVING),
             Self::Goodbye => out.byte(GOODBYE),
             Self::NoSuchPeer { room, caller } => {
                 out.byte(NO_SUCH_PEER);
@@ -327,6 +332,7 @@ impl Parcel {
                 run: from.number()?,
                 has_spoken: from.flag()?,
             },
+            LEAVING => Self::Leaving,
             GOODBYE => Self::Goodbye,
             NO_SUCH_PEER => Self::NoSuchPeer {
                 room: read_room(from)?,

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::intake::Intake;
 use crate::ending::CloseReason;
 use crate::id::SessionId;
+use crate::limits::CLUSTER_LEAVE_TIME;
 use crate::observe;
 
 /// The time that a shutdown takes for each session while its grace lasts: 200 sessions end in a
@@ -108,7 +109,9 @@ impl PeerData {
     /// seconds. Socket.IO clients take both as a reason to
     /// connect again. The rooms are told of each departure, and [`lifecycle`](Self::lifecycle) of
     /// each end, with [`CloseReason::ShuttingDown`]. Other nodes of a
-    /// [`cluster`](crate::Builder::cluster) are told goodbye in the end. The second half of the grace is for clients to
+    /// [`cluster`](crate::Builder::cluster) are told goodbye in the end; polls that wait here for
+    /// their sessions are answered before, and these live on. A balancer that goes on sending polls
+    /// here is waited for until the grace is over, and those that wait then end. The second half of the grace is for clients to
     /// take their last messages and to hang up.
     ///
     /// A web server's own graceful shutdown knows nothing of websockets, but of the answers to
@@ -165,7 +168,9 @@ impl PeerData {
         }
         let left = grace.saturating_sub(start.elapsed());
         let _ = timeout(left, drain.emptied()).await;
-        self.leave_cluster().await;
+        let left = grace.saturating_sub(start.elapsed());
+        self.leave_cluster_within(left.max(CLUSTER_LEAVE_TIME))
+            .await;
         let open = drain.count();
         observe::shutdown_done(open);
         open

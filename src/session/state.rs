@@ -303,6 +303,14 @@ impl Session {
         }
     }
 
+    /// Has a GET answered that waits, with nothing if there is nothing to say.
+    pub(crate) fn let_poll_go(&mut self) {
+        let waits = matches!(&self.state, State::Polling(polling) if polling.get.is_some());
+        if waits && self.outbox.is_empty() {
+            self.push(engine::NOOP);
+        }
+    }
+
     /// Whether the client is on long-polling, and no GET of its waits.
     pub(crate) fn is_between_polls(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.get.is_none())

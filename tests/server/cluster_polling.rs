@@ -1,5 +1,7 @@
 //! Long-polling through a proxy that knows of no sessions: each request may come to another node.
 
+use std::time::Duration;
+
 use crate::support::{
     Exchange, Node, Peer, ROOM, Request, Revision, Socket, Wire, cluster, event, event_to,
     eventually, id, room, within,
@@ -135,6 +137,22 @@ async fn a_session_whose_answer_is_lost_ends_and_its_room_hears_of_it() {
     ben.send(&event("CHAT", ROOM, "lost")).await;
     ben.hears_departure(&ann.id, ROOM).await;
     assert_eq!(nodes[0].server.peer_count(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_is_shut_down_lets_polls_for_others_go() {
+    let (_bus, nodes) = cluster::<2>().await;
+    let (mut ann, mut poll, mut ben) = far_poll(&nodes).await;
+    let open = nodes[1].server.shutdown(Duration::from_secs(30)).await;
+    assert_eq!(open, 0);
+    let answer = within("an answer", poll.response()).await;
+    assert_eq!((answer.status, answer.text()), (200, "6"));
+    // She lives on at her own node.
+    ann.polling().go_round(&[&nodes[0].site]);
+    ben.send(&event_to(&ann.id, "OFFER", ROOM, "still here?"))
+        .await;
+    assert_eq!(ann.signal().await["payload"], "still here?");
+    ben.hears_nothing(&nodes[0].site).await;
 }
 
 #[tokio::test]

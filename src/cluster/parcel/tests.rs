@@ -31,6 +31,7 @@ fn each() -> Vec<Parcel> {
             run: u64::MAX,
             has_spoken: false,
         },
+        Parcel::Leaving,
         Parcel::Goodbye,
         Parcel::NoSuchPeer {
             room: RoomId::new("r").unwrap(),

@@ -21,6 +21,7 @@ use crate::id::{NodeId, SessionId};
 use crate::limits::{CLUSTER_REQUEST_BYTES, CLUSTER_REQUESTS};
 use crate::server::opening::{Later, Opened};
 use crate::server::{Task, polling};
+use crate::session::Session;
 use crate::sync::lock;
 use crate::wire::intent::{Head, Upgrade, polled_session};
 use crate::wire::reply::{Refusal, Reply};
@@ -342,6 +343,8 @@ pub(super) struct Serving {
 
 #[derive(Debug)]
 struct Served {
+    /// Of the session, if it was understood.
+    sid: Option<SessionId>,
     task: AbortHandle,
     bytes: usize,
 }
@@ -351,9 +354,9 @@ impl Serving {
         self.tasks.len() < CLUSTER_REQUESTS && self.bytes + bytes <= CLUSTER_REQUEST_BYTES
     }
 
-    fn begin(&mut self, from: NodeId, number: u64, task: AbortHandle, bytes: usize) {
-        self.bytes += bytes;
-        let before = self.tasks.insert((from, number), Served { task, bytes });
+    fn begin(&mut self, from: NodeId, number: u64, served: Served) {
+        self.bytes += served.bytes;
+        let before = self.tasks.insert((from, number), served);
         self.bytes -= before.map_or(0, |served| served.bytes);
     }
 
@@ -377,6 +380,13 @@ impl Serving {
         for (from, number) in its_own.collect::<Vec<_>>() {
             self.cut(from, number);
         }
+    }
+
+    /// The sessions whose requests come by way of a node.
+    fn of(&self, node: NodeId) -> Vec<SessionId> {
+        let served = self.tasks.iter();
+        let served = served.filter(|((from, _), _)| *from == node);
+        served.filter_map(|(_, served)| served.sid).collect()
     }
 
     /// Nobody can be answered.
@@ -413,7 +423,8 @@ impl PeerData {
             }
         });
         // Entered before the task can end: it needs the lock for that.
-        serving.begin(from, number, task.abort_handle(), bytes);
+        let task = task.abort_handle();
+        serving.begin(from, number, Served { sid, task, bytes });
     }
 
     async fn answer_here(&self, question: Question) -> Reply {
@@ -451,6 +462,15 @@ impl PeerData {
             Task::Answer(reply) => reply,
             // Nothing else comes of a request within a session that polls.
             _ => Refusal::BadRequest.into(),
+        }
+    }
+
+    /// A node is about to leave: polls that wait there are answered, so that their clients send the
+    /// next ones elsewhere.
+    pub(super) fn let_polls_go(&self, cluster: &Cluster, node: NodeId) {
+        let sids = lock(&cluster.serving).of(node);
+        for client in sids.iter().filter_map(|sid| self.session(sid)) {
+            client.with(Session::let_poll_go);
         }
     }
 

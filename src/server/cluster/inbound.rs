@@ -117,6 +117,7 @@ impl PeerData {
                     cluster.beat(Target::Node(from), false);
                 }
             }
+            Parcel::Leaving => self.let_polls_go(cluster, from),
             Parcel::Goodbye => {
                 lock(&cluster.nodes).leave(from, now);
                 self.node_gone(cluster, from);

@@ -23,7 +23,7 @@ mod watch;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use forward::Post;
 pub use status::ClusterStatus;
@@ -36,7 +36,7 @@ use crate::cluster::{
 };
 use crate::error::Error;
 use crate::id::{NodeId, PeerId, RoomId, SessionId};
-use crate::limits::{CLUSTER_ALL_UNSAID_BYTES, CLUSTER_OVERLOAD_TIME, Limits};
+use crate::limits::{CLUSTER_ALL_UNSAID_BYTES, CLUSTER_LEAVE_TIME, CLUSTER_OVERLOAD_TIME, Limits};
 use crate::sync::{Budget, lock};
 use agenda::Agenda;
 use bodies::Bodies;
@@ -214,7 +214,7 @@ impl PeerData {
     }
 
     /// Tells the other nodes that this one goes, so that they need not wait for it, and leaves the
-    /// bus. Its peers, if there are any left, are gone for the others; here they stay, and are alone
+    /// bus. Polls that wait here for sessions of other nodes are answered before, within a second. Its peers, if there are any left, are gone for the others; here they stay, and are alone
     /// from then on. Does nothing on a server without a cluster.
     ///
     /// A node whose last handle and connection are dropped does so by itself, as long as its runtime
@@ -236,9 +236,18 @@ impl PeerData {
     /// # }
     /// ```
     pub async fn leave_cluster(&self) {
-        let Some(cluster) = self.cluster().filter(|cluster| cluster.say_goodbye()) else {
+        self.leave_cluster_within(CLUSTER_LEAVE_TIME).await;
+    }
+
+    /// The same, with that much time for the polls that wait here for other nodes.
+    pub(super) async fn leave_cluster_within(&self, patience: Duration) {
+        let Some(cluster) = self.cluster() else {
             return;
         };
+        cluster.let_polls_go(patience).await;
+        if !cluster.say_goodbye() {
+            return;
+        }
         for room in cluster.watched() {
             // There is nobody left to be waited for.
             self.with_roster(cluster, &room, |_, _| {});

@@ -65,6 +65,10 @@ impl Requests {
         self.pending.remove(&number);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     pub(super) fn expire(&mut self, now: Instant) {
         self.pending.retain(|_, pending| now < pending.until);
     }

@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use super::agenda::TICK;
 use super::{Cluster, PeerData};
@@ -68,6 +69,17 @@ async fn run(server: Weak<Inner>, cluster: Arc<Cluster>, inbound: Inbound) {
 }
 
 impl Cluster {
+    /// Returns once nothing that was asked of other nodes waits for an answer, or the time is over.
+    /// Clients whose polls come here again, since nobody keeps them from it, wait once more.
+    pub(super) async fn let_polls_go(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while !lock(&self.requests).is_empty() && Instant::now() < until {
+            // Said again, for what has come since, or if it was not heard.
+            let _ = self.publish(Target::All, &Parcel::Leaving);
+            sleep_until(until.min(Instant::now() + TICK)).await;
+        }
+    }
+
     /// Says goodbye, once. Whether this was it: then the bus is to be left.
     pub(super) fn say_goodbye(&self) -> bool {
         if self.is_stopped() {
