@@ -7,26 +7,28 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Folders of scenarios; those in `doors` are the same for each example. */
+/** Folders of scenarios, or single files of them; those in `doors` are the same for each example. */
 const SUITES = {
-  axum_layer: "doors",
-  axum_service: "doors",
-  hyper_bare: "doors",
-  actix_app: "doors",
-  standalone: "standalone",
-  nginx: "nginx",
-  trust: "trust",
-  cluster_nats: "cluster",
-  cluster_redis: "cluster",
+  axum_layer: ["doors"],
+  axum_service: ["doors"],
+  hyper_bare: ["doors"],
+  actix_app: ["doors"],
+  // It serves connections in its own way: of the doors' scenarios, those with every client.
+  standalone: ["standalone", "doors/clients.test.mjs"],
+  nginx: ["nginx"],
+  trust: ["trust"],
+  cluster_nats: ["cluster"],
+  cluster_redis: ["cluster"],
 };
 
 /** What a folder needs: a dead node is noticed after 15 seconds, so that a test waits longer than usual. */
 const SETTINGS = { cluster: { PATIENCE_MS: "60000" } };
 
 const arguments_ = process.argv.slice(2);
-const files = arguments_.filter((name) => name.endsWith(".test.mjs"));
+const files = arguments_.filter(isFile);
 const names = arguments_.filter((name) => !files.includes(name));
 const unknown = names.filter((name) => !Object.hasOwn(SUITES, name));
 if (unknown.length > 0) {
@@ -36,16 +38,20 @@ if (unknown.length > 0) {
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
 for (const name of names.length > 0 ? names : Object.keys(SUITES)) {
-  const folder = SUITES[name];
-  const chosen = readdirSync(folder).filter((file) => file.endsWith(".test.mjs") && (files.length === 0 || files.includes(file)));
-  if (chosen.length > 0 && !(await passes(name, chosen.map((file) => `${folder}/${file}`)))) process.exitCode = 1;
+  const paths = SUITES[name].flatMap((part) => (isFile(part) ? part : readdirSync(part).filter(isFile).map((file) => `${part}/${file}`)));
+  const chosen = paths.filter((path) => files.length === 0 || files.includes(basename(path)));
+  if (chosen.length > 0 && !(await passes(name, chosen))) process.exitCode = 1;
+}
+
+function isFile(name) {
+  return name.endsWith(".test.mjs");
 }
 
 async function passes(name, paths) {
   // Ten minutes for a file, so that what hangs fails: all of them together take six.
   const options = ["--test", "--test-concurrency=2", "--test-timeout=600000", "--test-reporter=./support/reporter.mjs", "--test-reporter-destination=stdout"];
   const child = spawn(process.execPath, [...options, ...paths], {
-    env: { ...process.env, SUITE: name, ...(SUITES[name] === "doors" && { DOOR: name }), ...SETTINGS[SUITES[name]] },
+    env: { ...process.env, SUITE: name, ...(paths.some((path) => path.startsWith("doors/")) && { DOOR: name }), ...SETTINGS[dirname(paths[0])] },
     stdio: "inherit",
   });
   const [code] = await once(child, "exit");

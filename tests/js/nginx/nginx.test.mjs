@@ -125,6 +125,32 @@ describe("a client that vanishes behind nginx is announced as gone", () => {
   }
 });
 
+describe("a client's address", () => {
+  // One session for each address: who is refused has been counted with somebody before.
+  const handshake = (server, from, headers = {}) => request(server, socketIo({ EIO: 4, transport: "polling" }), { from, headers });
+
+  for (const name of ["axum_layer", "hyper_bare", "actix_app", "standalone"]) {
+    it(`is what nginx says of it, and nobody else, to ${name}`, async (t) => {
+      const env = { PEER_DATA_TRUSTED_PROXIES: "127.0.0.1", PEER_DATA_MAX_SESSIONS_PER_ADDRESS: "1" };
+      const server = await startServer({ t, name, env });
+      const front = await startNginx({ t, signaling: server.port });
+      const lie = { "X-Forwarded-For": "203.0.113.9" };
+      for (const [where, from, headers, status] of [
+        [front, "127.0.0.2", {}, 200],
+        [front, "127.0.0.3", {}, 200],
+        [front, "127.0.0.3", {}, 429],
+        [front, "127.0.0.3", lie, 429],
+        // The same two, past nginx, whom the server does not believe.
+        [server, "127.0.0.2", lie, 429],
+        [server, "127.0.0.4", lie, 200],
+        [server, "127.0.0.4", {}, 429],
+      ]) {
+        assert.equal((await handshake(where, from, headers)).status, status, `${where.url} from ${from}`);
+      }
+    });
+  }
+});
+
 describe("nginx", () => {
   it("gives everything else to the application", async (t) => {
     const application = http.createServer((incoming, answer) => answer.end(`the application's ${incoming.url}`));

@@ -22,14 +22,15 @@ export async function settled(server) {
   for (let trip = 0; trip < 10; trip += 1) await request(server, "/nothing-here");
 }
 
-/** Starts a request, over TLS with any certificate; `left` resolves when it is on its way, `cut()` then breaks its connection. */
-export function open(server, path, { method = "GET", headers = {}, body } = {}) {
+/** Starts a request, over TLS with any certificate and from the address `from`; `left` resolves when it is on its way, `cut()` then breaks its connection. */
+export function open(server, path, { method = "GET", headers = {}, body, from } = {}) {
   const { request } = server.url.startsWith("https") ? https : http;
   // Node itself says no length with a DELETE: its body would be the beginning of another request.
   const length = body !== undefined && { "content-length": Buffer.byteLength(body) };
   const outgoing = request(server.url + path, {
     method,
     headers: { ...length, ...headers },
+    localAddress: from,
     agent: false,
     rejectUnauthorized: false,
   });
