@@ -11,16 +11,20 @@ mod event;
 #[allow(dead_code)]
 #[path = "../examples/load/ledger.rs"]
 mod ledger;
+mod support;
 #[allow(dead_code)]
 #[path = "../examples/load/table.rs"]
 mod table;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use event::{Kind, Mark, OWN_NAME, caller, mark, write};
 use serde_json::Value;
+use support::Program;
 
 type Failure = Box<dyn Error>;
 
@@ -28,29 +32,20 @@ const WIRES: [&str; 6] = ["eio3", "eio4", "json", "polling3", "polling4", "all"]
 
 /// A little of each workload.
 const WORKLOADS: [&[&str]; 4] = [
-    &["relay", "--pairs", "3", "--window", "4"],
-    &["fanout", "--peers", "5"],
+    &[
+        "relay", "--pairs", "3", "--window", "4", "--secs", "0.2", "--warmup", "0.1",
+    ],
+    &["fanout", "--peers", "5", "--secs", "0.2", "--warmup", "0.1"],
     &["call", "--rooms", "2", "--peers", "3"],
     &["idle", "--conns", "4", "--hold", "0", "--talk", "yes"],
 ];
 
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/");
-    let program = profile.join("examples").join(name);
-    assert!(
-        program.exists(),
-        "run `cargo build --examples` with the same features first"
-    );
-    program
-}
-
 fn check(server: &str, wire: &str, workload: &[&str]) -> Value {
-    let run = Command::new(example("load"))
+    let run = Command::new(Program::path("load"))
         .args(workload)
         .args(["--wire", wire, "--start"])
-        .arg(example(server))
-        .args(["--secs", "0.2", "--warmup", "0.1", "--output", "json"])
+        .arg(Program::path(server))
+        .args(["--output", "json"])
         .output()
         .expect("the load generator");
     let what = format!("{workload:?} on {wire} at {server}: {run:?}");
@@ -116,10 +111,10 @@ fn resident_memory_does_not_grow_from_round_to_round() {
 #[test]
 fn a_summary_and_a_bound_for_pipelines() {
     for (bound, passes) in [("60000", true), ("0.000001", false)] {
-        let run = Command::new(example("load"))
+        let run = Command::new(Program::path("load"))
             .args(["call", "--rooms", "2", "--peers", "3", "--wire", "all"])
             .args(["--max-p99", bound, "--start"])
-            .arg(example("standalone"))
+            .arg(Program::path("standalone"))
             .output()
             .expect("the load generator");
         assert_eq!(run.status.code(), Some(i32::from(!passes)), "{run:?}");
@@ -155,9 +150,11 @@ fn a_wrong_call_is_told() {
         &["relay", "--start", "/nothing/there"],
         &["relay", "--url", "http://127.0.0.1:1", "--output", "prose"],
         &["call", "--url", "http://127.0.0.1:1", "--max-p99", "-1"],
+        &["call", "--url", "http://127.0.0.1:1", "--rounds", "2"],
+        &["idle", "--url", "http://127.0.0.1:1", "--pairs", "2"],
         &["table", "/nothing/there"],
     ] {
-        let run = Command::new(example("load"))
+        let run = Command::new(Program::path("load"))
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .args(arguments)
             .output()
@@ -165,6 +162,88 @@ fn a_wrong_call_is_told() {
         assert_eq!(run.status.code(), Some(2), "{arguments:?}");
         assert!(run.stdout.is_empty());
         assert!(run.stderr.starts_with(b"load: "), "{run:?}");
+    }
+}
+
+/// A run against a server that is there already.
+async fn load_at(url: &str, arguments: &[&str], variables: &[(&str, &Path)]) -> Output {
+    let run = tokio::process::Command::new(Program::path("load"))
+        .args(arguments)
+        .args(["--url", url, "--output", "json"])
+        .envs(variables.iter().copied())
+        .output();
+    run.await.expect("the load generator")
+}
+
+/// Of a server whose processes are not known there is less to say, over either version of IP.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_that_runs_already() {
+    let mut hosts = vec!["127.0.0.1"];
+    // Not every machine has the other.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        hosts.push("::1");
+    }
+    for host in hosts {
+        let server = Program::start("standalone", Path::new("."), &[("HOST", host)]).await;
+        let url = format!("http://{}", server.address);
+        for workload in WORKLOADS {
+            let run = load_at(&url, workload, &[]).await;
+            assert!(run.status.success(), "{workload:?} at {url}: {run:?}");
+            let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+            let is_known = |figure: &str| !report[figure].is_null();
+            assert!(is_known("own_cpu_s") || is_known("connecting_s"), "{run:?}");
+            assert!(
+                !is_known("server_cpu_s") && !is_known("rss_kb_after"),
+                "{run:?}"
+            );
+        }
+    }
+}
+
+/// Trusted are those who are named, all of them, or else those whom the system trusts.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whom_it_trusts() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("load_trusts");
+    fs::create_dir_all(&folder).unwrap();
+    let [own, other] = [(); 2].map(|()| {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        rcgen::generate_simple_self_signed(names).unwrap()
+    });
+    let file = |name: &str, text: String| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let own_cert = file("cert.pem", own.cert.pem());
+    file("key.pem", own.signing_key.serialize_pem());
+    let other_cert = file("other.pem", other.cert.pem());
+    let both = file("both.pem", other.cert.pem() + &own.cert.pem());
+    let none = file("none.pem", "nothing".to_owned());
+    let variables = [("TLS_CERT", "cert.pem"), ("TLS_KEY", "key.pem")];
+    let server = Program::start("tls", &folder, &variables).await;
+    let url = format!("https://{}", server.address);
+    for (ca, system, reaches) in [
+        (None, &own_cert, true),
+        (None, &other_cert, false),
+        (None, &none, false),
+        (Some(&own_cert), &none, true),
+        (Some(&both), &none, true),
+        (Some(&other_cert), &own_cert, false),
+        (Some(&none), &own_cert, false),
+    ] {
+        let mut arguments = WORKLOADS[2].to_vec();
+        if let Some(ca) = ca {
+            arguments.extend(["--ca", ca.to_str().unwrap()]);
+        }
+        let run = load_at(&url, &arguments, &[("SSL_CERT_FILE", system)]).await;
+        let status = if reaches { 0 } else { 2 };
+        assert_eq!(
+            run.status.code(),
+            Some(status),
+            "{ca:?}, {system:?}: {run:?}"
+        );
     }
 }
 

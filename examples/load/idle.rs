@@ -19,28 +19,29 @@ const STILL: Duration = Duration::from_millis(500);
 
 /// The figures are the first round's, faults are all of them's.
 pub(crate) async fn run(options: &Options, server: &Server) -> Result<Report, Failure> {
-    let processes = server.processes.as_ref();
-    let process = processes.ok_or("idle needs the server's process")?;
-    let mut report = once(options, server, process).await?;
-    let mut after = vec![settled_kb(process).await?];
+    let mut report = once(options, server).await?;
+    let mut after = Vec::from_iter(settled_kb(server).await?);
     for _ in 1..options.rounds {
-        report.blame(&once(options, server, process).await?);
-        after.push(settled_kb(process).await?);
+        report.blame(&once(options, server).await?);
+        after.extend(settled_kb(server).await?);
     }
-    report.set("rss_kb_after", after);
+    if !after.is_empty() {
+        report.set("rss_kb_after", after);
+    }
     Ok(report)
 }
 
 /// Everybody comes, stays and leaves.
-async fn once(options: &Options, server: &Server, process: &Processes) -> Result<Report, Failure> {
+async fn once(options: &Options, server: &Server) -> Result<Report, Failure> {
     // Rooms have two.
     let clients = options.conns.next_multiple_of(2);
     let number = clients as u64;
     let mut report = Report::default();
 
-    let before = process.resident_kb()?;
+    let before = resident_kb(server)?;
     let connecting = Watch::start(server, None)?;
     let crowd = Crowd::connect(options, server, clients, 2).await?;
+    report.set("connecting_s", round(connecting.elapsed().as_secs_f64()));
     if let Some(cpu) = connecting.server_cpu()? {
         report.set("cpu_us_per_connection", micros(cpu, number));
     }
@@ -52,13 +53,14 @@ async fn once(options: &Options, server: &Server, process: &Processes) -> Result
 
     let holding = Watch::start(server, None)?;
     sleep(options.hold).await;
-    let held = process.resident_kb()?;
     if let Some(cpu) = holding.server_cpu()? {
         report.set("idle_cpu_ms", round(cpu.as_secs_f64() * 1e3));
     }
-    let each = count(held.saturating_sub(before)) / count(number);
-    report.set("rss_kb_per_connection", round(each));
-    report.set("rss_kb_before", before);
+    if let Some((before, held)) = before.zip(resident_kb(server)?) {
+        let each = count(held.saturating_sub(before)) / count(number);
+        report.set("rss_kb_per_connection", round(each));
+        report.set("rss_kb_before", before);
+    }
 
     if options.pause {
         println!("held");
@@ -69,15 +71,22 @@ async fn once(options: &Options, server: &Server, process: &Processes) -> Result
     Ok(report)
 }
 
+/// Resident memory of the server, if its processes are known.
+fn resident_kb(server: &Server) -> Result<Option<u64>, Failure> {
+    let processes = server.processes.as_ref();
+    processes.map(Processes::resident_kb).transpose()
+}
+
 /// What stays: allocators give memory back some time after it was last used, if they do.
-async fn settled_kb(process: &Processes) -> Result<u64, Failure> {
-    let mut least = process.resident_kb()?;
+async fn settled_kb(server: &Server) -> Result<Option<u64>, Failure> {
+    let Some(mut least) = resident_kb(server)? else {
+        return Ok(None);
+    };
     loop {
         sleep(STILL).await;
-        let now = process.resident_kb()?;
-        if now >= least {
-            return Ok(now);
+        match resident_kb(server)? {
+            Some(now) if now < least => least = now,
+            now => return Ok(now),
         }
-        least = now;
     }
 }

@@ -25,10 +25,11 @@ options:
   --start PROGRAM     a server to start on a free port; it says its URL on its first line
   --nodes N           how many of it to start; PEER_DATA_CLUSTER says on which bus they meet [1]
   --url URL,URL,...   a server that runs, http or https; or several nodes of one
-  --server-pid PID,.. their processes, to count CPU and memory of
+  --server-pid PID,.. their processes, to count CPU and memory of; else there are no figures of these
   --bus-pid PID       the process of the bus between nodes, to count its CPU
   --path PATH         where signaling is mounted [/socket.io/ or /peer-data]
-  --ca FILE           a PEM file: the certificate to trust, instead of the own one
+  --ca FILE           a PEM file: the certificates to trust, instead of the system's; a server that is
+                      started is given one of its own, which is trusted
   --label NAME        what to call the server in the results [the program, or the URL]
   --at-once N         connections being set up at a time [64]
   --hold SECONDS      how long idle connections are held before they are looked at
@@ -46,6 +47,21 @@ pub(crate) enum Workload {
     Fanout,
     Call,
     Idle,
+}
+
+impl Workload {
+    /// Whether an option means anything to it: a run that is not what was asked for must not pass for it.
+    fn has(self, option: &str) -> bool {
+        match option {
+            "--pairs" => self == Self::Relay,
+            "--window" | "--secs" | "--warmup" => matches!(self, Self::Relay | Self::Fanout),
+            "--peers" => matches!(self, Self::Fanout | Self::Call),
+            "--rooms" => self == Self::Call,
+            "--max-p99" => self != Self::Idle,
+            "--conns" | "--hold" | "--talk" | "--rounds" | "--pause" => self == Self::Idle,
+            _ => true,
+        }
+    }
 }
 
 impl FromStr for Workload {
@@ -172,6 +188,9 @@ impl Options {
             max_p99: None,
         };
         while let [name, value, after @ ..] = rest {
+            if !kind.has(name) {
+                return Err(format!("{workload} has no {name}; see --help").into());
+            }
             options.set(name, value)?;
             rest = after;
         }

@@ -38,6 +38,10 @@ impl<'a> Watch<'a> {
         })
     }
 
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// The server's CPU time since then.
     pub(crate) fn server_cpu(&self) -> Result<Option<Duration>, Failure> {
         let used = self.processes.map(|all| all.used_since(&self.server));

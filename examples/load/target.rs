@@ -27,26 +27,25 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `ca` is the certificate to trust where the URL begins with `https`.
+    /// `ca` has the certificates to trust where the URL begins with `https`; else those of the system
+    /// are.
     pub(crate) async fn new(url: &str, ca: Option<&Path>) -> Result<Self, Failure> {
         let uri: Uri = url.parse()?;
         let host = uri.host().ok_or("a URL without a host")?;
+        // Only where a port may follow it, an address of IPv6 is in brackets.
+        let name = host.trim_start_matches('[').trim_end_matches(']');
         let is_secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        let mut addresses = lookup_host((host, port)).await?;
-        let tls = match (is_secure, ca) {
-            (false, _) => None,
-            (true, None) => return Err("https needs --ca, the certificate to trust".into()),
-            (true, Some(ca)) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(CertificateDer::from_pem_file(ca)?)?;
-                let mut config = ClientConfig::builder()
-                    .with_root_certificates(roots)
-                    .with_no_client_auth();
-                config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                let name = ServerName::try_from(host.to_owned())?;
-                Some((TlsConnector::from(Arc::new(config)), name))
-            }
+        let mut addresses = lookup_host((name, port)).await?;
+        let tls = if is_secure {
+            let mut config = ClientConfig::builder()
+                .with_root_certificates(roots(ca)?)
+                .with_no_client_auth();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            let name = ServerName::try_from(name.to_owned())?;
+            Some((TlsConnector::from(Arc::new(config)), name))
+        } else {
+            None
         };
         Ok(Self {
             address: addresses.next().ok_or("a host without an address")?,
@@ -63,4 +62,24 @@ impl Target {
             Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
         })
     }
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    let Some(ca) = ca else {
+        // One that is of no use must not take the others' away.
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if roots.is_empty() {
+            return Err("the system trusts nobody: https needs --ca".into());
+        }
+        return Ok(roots);
+    };
+    for certificate in CertificateDer::pem_file_iter(ca)? {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() {
+        return Err(format!("{}: no certificate", ca.display()).into());
+    }
+    Ok(roots)
 }
