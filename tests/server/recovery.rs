@@ -501,11 +501,28 @@ async fn at_another_node_a_client_is_a_new_peer() {
     let caller = Caller::join(&home.site).await;
     assert_eq!(other.signal().await["caller"]["id"], caller.id);
     let (id, pid) = caller.vanish(&home.site).await;
-    let (_socket, connected) = come_back(&away.site, &json!({"pid": pid})).await;
-    assert_ne!(connected["sid"], id);
-    // At home it is the peer that it was, also for those elsewhere.
+    let (mut socket, connected) = come_back(&away.site, &json!({"pid": pid})).await;
+    let new = text(&connected["sid"]);
+    assert_ne!(new, id);
+    // It is told of all who are in the room: to those the one that it was has not left yet.
+    let connect = event("CONNECT", ROOM, Value::Null);
+    socket.send(&format!("420[\"message\",{connect}]")).await;
+    let ack = socket.text().await;
+    let ack: Value = serde_json::from_str(ack.strip_prefix("430").expect("the ack")).unwrap();
+    let mut peers: Vec<_> = ack[0]["peers"].as_array().expect("peers").iter().collect();
+    peers.sort_unstable_by_key(|peer| peer.as_str());
+    let mut everybody = [&json!(id), &json!(other.id)];
+    everybody.sort_unstable_by_key(|peer| peer.as_str());
+    assert_eq!(peers, everybody);
+    assert_eq!(other.signal().await["caller"]["id"], new);
+    // At home it is the peer that it was, also for those elsewhere, and hears of the new one.
     let (mut socket, connected) = come_back(&home.site, &json!({"pid": pid})).await;
     assert_eq!(connected["sid"], id);
+    let missed = socket.text().await;
+    assert!(
+        missed.contains("CONNECT") && missed.contains(&new),
+        "{missed}"
+    );
     other.send(&event("CHAT", ROOM, "still there?")).await;
     assert_eq!(heard(&socket.text().await).0, "still there?");
     other.hears_nothing(&away.site).await;
