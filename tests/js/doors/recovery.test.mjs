@@ -1,6 +1,7 @@
 // A real client loses its connection and comes back by itself.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import WebSocket from "ws";
 
@@ -8,7 +9,7 @@ import { cable } from "../support/cable.mjs";
 import { kind } from "../support/clients.mjs";
 import { departure, event } from "../support/events.mjs";
 import { settled } from "../support/http.mjs";
-import { within } from "../support/inbox.mjs";
+import { Inbox, within } from "../support/inbox.mjs";
 import { startServer } from "../support/server.mjs";
 
 const RECONNECTS = { options: { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 20 } };
@@ -46,6 +47,11 @@ async function saysNext(witness, client, payload) {
   client.send(event("SAID", { room: "r", payload }));
   assert.deepEqual((await witness.next()).payload, payload);
 }
+
+/** What the README shows of this, to be copied: first of plain JSON, then of revision 3. */
+const README = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+const [, CHAPTER] = /^## A lost connection$(.*?)^## /ms.exec(README);
+const SHOWN = [...CHAPTER.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code);
 
 for (const transport of ["polling", "websocket", "upgrade"]) {
   describe(`socket.io-client 4.8 ${transport}`, () => {
@@ -158,15 +164,65 @@ it("takes a plain websocket back that says what it has seen", async (t) => {
   assert.deepEqual(await witness.next(), departure(first.ready.id, "r"));
 });
 
-it("gives a client of revision 3 a new id", async (t) => {
+it("takes a page back that does as the README says", async (t) => {
+  const { witness, wire, server, client: other } = await scene(t, "plain JSON", "60000");
+  other.close();
+  await witness.connect("kitchen");
+  const heard = new Inbox("the page");
+  const sockets = [];
+  class Noted extends WebSocket {
+    constructor(...parameters) {
+      super(...parameters);
+      sockets.push(this);
+      this.on("message", (text) => heard.push(JSON.parse(text)));
+      // A page's console has it: it tries again.
+      this.on("error", () => {});
+    }
+  }
+  let again;
+  const later = (act, ms) => (again = setTimeout(act, ms));
+  t.after(() => {
+    for (const socket of sockets) socket.onclose = null;
+    clearTimeout(again);
+    sockets.at(-1).terminate();
+  });
+  const [shown] = SHOWN;
+  assert.ok(shown.includes("wss://example.org/"));
+  const page = shown.replace("wss://example.org", wire.url.replace("http", "ws"));
+  new Function("WebSocket", "setTimeout", `${page}\nconnect();`)(Noted, later);
+
+  const { payload: ready } = await heard.next();
+  assert.equal((await witness.next(({ type }) => type === "CONNECT")).caller.id, ready.id);
+  const say = (payload) => witness.send(event("NUMBER", { room: "kitchen", payload }));
+  say(0);
+  assert.equal((await heard.next()).payload, 0);
+  await wire.cut();
+  await within(new Promise((resolve) => sockets[0].on("close", resolve)), "the loss");
+  say(1);
+  await settled(server);
+  await wire.mend();
+  say(2);
+  const { type, payload } = await heard.next();
+  assert.equal(type, "READY");
+  assert.deepEqual([payload.resumed, payload.id], [true, ready.id]);
+  for (const number of [1, 2]) assert.equal((await heard.next()).payload, number);
+  witness.send(event("WHO", { to: ready.id, room: "kitchen" }));
+  assert.equal((await heard.next()).type, "WHO");
+  assert.deepEqual(witness.inbox.drain().filter(({ type }) => type !== "DISCONNECT"), [], "nobody has joined anew");
+});
+
+it("gives a client of revision 3 a new id, with which it joins again as the README says", async (t) => {
   const { witness, wire, client } = await scene(t, "socket.io-client 2.5 websocket", "60000");
-  const { id } = client;
+  const { id, socket } = client;
+  new Function("socket", "rooms", SHOWN[1])(socket, ["r"]);
   await wire.cut();
   assert.deepEqual(await witness.next(), departure(id, "r"));
   const returned = back(client);
   await wire.mend();
   await returned;
-  await client.connect("r");
-  assert.notEqual(client.id, id);
-  assert.equal((await witness.next()).caller.id, client.id);
+  const joined = await witness.next();
+  assert.equal(joined.type, "CONNECT");
+  assert.notEqual(joined.caller.id, id);
+  client.send(event("SAID", { room: "r" }));
+  assert.deepEqual((await witness.next()).caller, joined.caller);
 });
