@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use peer_data_server::CloseReason;
+
 /// Without indentation and blank lines.
 fn lines(text: &str) -> Vec<&str> {
     let lines = text.lines().map(str::trim);
@@ -42,5 +44,15 @@ fn every_variable_is_named() {
         assert!(readme.contains(variable.name), "{}", variable.name);
         let setting = format!("`{}", variable.setting);
         assert!(readme.contains(&setting), "{}", variable.setting);
+    }
+}
+
+/// Clients see what is written in the frame, not the names that metrics have.
+#[test]
+fn reasons_are_told_as_clients_see_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("docs/troubleshoot.md")).expect("the guide");
+    for reason in [CloseReason::SlowConsumer, CloseReason::Stalled] {
+        assert!(guide.contains(&format!("`{reason}`")), "{reason}");
     }
 }
