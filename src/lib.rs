@@ -1,3 +1,15 @@
+// Where the README's links lead from here: its own are to files beside it, and of two definitions of a
+// link the first counts.
+//! [mount]: guide::mount
+//! [authorize]: guide::authorize
+//! [scale]: guide::scale
+//! [observe]: guide::observe
+//! [migrate]: guide::migrate
+//! [troubleshoot]: guide::troubleshoot
+//! [ARCHITECTURE.md]: https://docs.rs/crate/peer-data-server/latest/source/ARCHITECTURE.md
+//! [SECURITY.md]: https://docs.rs/crate/peer-data-server/latest/source/SECURITY.md
+//! [PERFORMANCE.md]: https://docs.rs/crate/peer-data-server/latest/source/PERFORMANCE.md
+//! [sizing]: https://docs.rs/crate/peer-data-server/latest/source/PERFORMANCE.md
 #![doc = include_str!("../README.md")]
 // On docs.rs each item says which feature it comes with.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -56,3 +56,24 @@ fn reasons_are_told_as_clients_see_them() {
         assert!(guide.contains(&format!("`{reason}`")), "{reason}");
     }
 }
+
+/// The README is the front page of the documentation, which has no files beside it.
+#[test]
+fn links_to_texts_lead_somewhere_in_the_documentation_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a text");
+    let (readme, front) = (read("README.md"), read("src/lib.rs"));
+    assert!(!readme.contains(".md)"), "a link without a name");
+    let mut found = 0;
+    for line in readme.lines().filter(|line| line.contains("]: ")) {
+        let (name, target) = line.split_once("]: ").expect("a link");
+        let (file, _) = target.split_once('#').unwrap_or((target, ""));
+        let file = root.join(file);
+        if file.extension().is_some_and(|kind| kind == "md") {
+            assert!(file.exists(), "{line}");
+            assert!(front.contains(&format!("//! {name}]: ")), "{line}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 10);
+}

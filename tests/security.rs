@@ -62,5 +62,5 @@ fn every_setting_that_is_named_is_there() {
         let name = cited.split('=').next().unwrap_or_default();
         assert!(variables.iter().any(|known| known.name == name), "{cited}");
     }
-    assert!(read("README.md").contains("(SECURITY.md)"));
+    assert!(read("README.md").contains("[SECURITY.md]: SECURITY.md"));
 }
