@@ -355,9 +355,13 @@ pub(crate) const CLUSTER_UNKNOWN_BODY_BYTES: usize = 16 << 10;
 /// Bytes of all such bodies. 16 MiB: a thousand of them. Over it their nodes are asked at once.
 pub(crate) const CLUSTER_UNKNOWN_BYTES: usize = 16 << 20;
 
-/// How long a peer waits whose signal is for one whom its node does not know. 2 s: many round trips,
-/// and little enough to be in the way for. Then it is told `busy`.
+/// How long a peer waits to be told what became of a signal for one whom its node does not know. 2 s:
+/// many round trips. Then it is told `busy`.
 pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);
+
+/// Signals of one peer of which another node has yet to say what became of them, while the peer is read
+/// on. 100: a few calls' candidates, for those who have just left. One more waits in line.
+pub(crate) const CLUSTER_OWED_OUTCOMES: usize = 100;
 
 /// How long a node counts as overloaded after the bus has taken no more of it, or it of the bus. 10 s:
 /// long enough for a balancer to see it, and to send others elsewhere.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::requests::Answer;
+use super::waits::told;
 use super::{Cluster, PeerData};
 use crate::broker::Mailbox;
 use crate::cluster::{About, Acquaintance, Item, Parcel, Target};
@@ -42,7 +43,8 @@ impl PeerData {
                 Item::Lost => {
                     lock(&cluster.nodes).lost();
                     // Answers may be lost as well: whoever waits for one is not to wait in vain.
-                    lock(&cluster.requests).give_up();
+                    let askers = lock(&cluster.requests).give_up();
+                    self.tell_unanswered(askers);
                     lock(&cluster.serving).give_up();
                     cluster.counters.metrics.connected(false);
                     observe::bus_lost();
@@ -112,7 +114,8 @@ impl PeerData {
             Parcel::Beat { greets, .. } => {
                 if greets {
                     // It was away, and has given up all that was on its way by then.
-                    lock(&cluster.requests).node_gone(from);
+                    let askers = lock(&cluster.requests).node_gone(from);
+                    self.tell_unanswered(askers);
                     lock(&cluster.serving).node_gone(from);
                     cluster.beat(Target::Node(from), false);
                 }
@@ -132,7 +135,11 @@ impl PeerData {
                 }
             }
             Parcel::Outcome { request, outcome } => {
-                lock(&cluster.requests).answer(request, from, Answer::Outcome(outcome));
+                let answer = Answer::Outcome(outcome);
+                let asker = lock(&cluster.requests).answer(request, from, answer);
+                if let Some((asker, Answer::Outcome(outcome))) = asker {
+                    self.tell(asker, told(outcome));
+                }
             }
             Parcel::ToPeer { peer, signal } => {
                 let delivery = self.inner.broker.to_peer(&peer, &signal);
@@ -143,7 +150,9 @@ impl PeerData {
             }
             Parcel::Request { request, body } => self.serve(from, request, body),
             Parcel::Reply { request, body } => {
-                lock(&cluster.requests).answer(request, from, Answer::Reply(body));
+                // Of a poll: what is for a signal's sender is none, and is as good as nothing.
+                let asker = lock(&cluster.requests).answer(request, from, Answer::Reply(body));
+                self.tell_unanswered(asker.into_iter().map(|(asker, _)| asker).collect());
             }
             Parcel::Cut { request } => lock(&cluster.serving).cut(from, request),
             // Was put together before.
@@ -204,7 +213,8 @@ impl PeerData {
 
     /// A node is dead or has left: its peers are gone from all rooms.
     pub(super) fn node_gone(&self, cluster: &Cluster, node: NodeId) {
-        lock(&cluster.requests).node_gone(node);
+        let askers = lock(&cluster.requests).node_gone(node);
+        self.tell_unanswered(askers);
         lock(&cluster.serving).node_gone(node);
         for room in cluster.watched() {
             self.with_roster(cluster, &room, |roster, effects| {
@@ -237,7 +247,8 @@ impl PeerData {
         }
         let unfinished = lock(&cluster.pieces).expire(now);
         cluster.counters.add(Parcels::Lost, unfinished as u64);
-        lock(&cluster.requests).expire(now);
+        let askers = lock(&cluster.requests).expire(now);
+        self.tell_unanswered(askers);
         let waiting = lock(&cluster.agenda).take_waiting();
         for room in waiting {
             self.with_roster(cluster, &room, |roster, effects| roster.tick(now, effects));

@@ -17,6 +17,8 @@ mod rooms;
 mod searches;
 mod status;
 mod task;
+#[cfg(test)]
+mod tests;
 mod waits;
 mod watch;
 
@@ -248,6 +250,8 @@ impl PeerData {
         if !cluster.say_goodbye() {
             return;
         }
+        let askers = lock(&cluster.requests).give_up();
+        self.tell_unanswered(askers);
         for room in cluster.watched() {
             // There is nobody left to be waited for.
             self.with_roster(cluster, &room, |_, _| {});

@@ -1,14 +1,16 @@
 //! What other nodes were asked, until they answer.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::waits::Asker;
 use crate::cluster::Outcome;
-use crate::id::NodeId;
-use crate::limits::CLUSTER_REQUESTS;
+use crate::id::{NodeId, PeerId};
+use crate::limits::{CLUSTER_OWED_OUTCOMES, CLUSTER_REQUESTS};
 
 /// What came of a request. Dropped without one, nothing came in time, or the node is gone.
 #[derive(Debug)]
@@ -20,13 +22,21 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     pending: HashMap<u64, Pending>,
+    /// How many signals of each peer are among them whose sender is told later.
+    owed: HashMap<PeerId, usize>,
 }
 
 #[derive(Debug)]
 struct Pending {
     node: NodeId,
     until: Instant,
-    answer: oneshot::Sender<Answer>,
+    asker: Waiting,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    InLine(oneshot::Sender<Answer>),
+    Later(Asker),
 }
 
 impl Requests {
@@ -44,42 +54,103 @@ impl Requests {
         let pending = Pending {
             node,
             until,
-            answer,
+            asker: Waiting::InLine(answer),
         };
         self.pending.insert(number, pending);
         Some(answered)
     }
 
-    /// Only the one who was asked may answer.
-    pub(super) fn answer(&mut self, number: u64, from: NodeId, answer: Answer) {
-        let asked = self.pending.get(&number);
-        if asked.is_some_and(|pending| pending.node == from)
-            && let Some(pending) = self.pending.remove(&number)
-        {
-            // Who has asked may be gone.
-            let _ = pending.answer.send(answer);
+    /// Tells somebody of an answer of that number. Given back if there is as much of it as there may
+    /// be, or if a half of all room is taken: the rest is for those who wait in line.
+    pub(super) fn owe(
+        &mut self,
+        number: u64,
+        node: NodeId,
+        until: Instant,
+        asker: Asker,
+    ) -> Result<(), Asker> {
+        let own = asker.own;
+        let count = self.owed.get(&own).copied().unwrap_or_default();
+        if count >= CLUSTER_OWED_OUTCOMES || self.pending.len() >= CLUSTER_REQUESTS / 2 {
+            return Err(asker);
+        }
+        self.owed.insert(own, count + 1);
+        let asker = Waiting::Later(asker);
+        self.pending.insert(number, Pending { node, until, asker });
+        Ok(())
+    }
+
+    /// Only the one who was asked may answer. Whoever is still to be told of it.
+    pub(super) fn answer(
+        &mut self,
+        number: u64,
+        from: NodeId,
+        answer: Answer,
+    ) -> Option<(Asker, Answer)> {
+        self.pending
+            .get(&number)
+            .filter(|pending| pending.node == from)?;
+        match self.pending.remove(&number)?.asker {
+            Waiting::InLine(line) => {
+                // Who has asked may be gone.
+                let _ = line.send(answer);
+                None
+            }
+            Waiting::Later(asker) => Some((self.told(asker), answer)),
         }
     }
 
     pub(super) fn forget(&mut self, number: u64) {
-        self.pending.remove(&number);
+        self.take_back(number);
+    }
+
+    /// Nobody was asked.
+    pub(super) fn take_back(&mut self, number: u64) -> Option<Asker> {
+        match self.pending.remove(&number)?.asker {
+            Waiting::InLine(_) => None,
+            Waiting::Later(asker) => Some(self.told(asker)),
+        }
+    }
+
+    fn told(&mut self, asker: Asker) -> Asker {
+        if let Entry::Occupied(mut count) = self.owed.entry(asker.own) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        asker
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.pending.retain(|_, pending| now < pending.until);
+    #[must_use = "these are to be told"]
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Asker> {
+        self.end(|pending| now >= pending.until)
     }
 
     /// There will be no more answers.
-    pub(super) fn give_up(&mut self) {
-        self.pending.clear();
+    #[must_use = "these are to be told"]
+    pub(super) fn give_up(&mut self) -> Vec<Asker> {
+        self.end(|_| true)
     }
 
-    pub(super) fn node_gone(&mut self, node: NodeId) {
-        self.pending.retain(|_, pending| pending.node != node);
+    #[must_use = "these are to be told"]
+    pub(super) fn node_gone(&mut self, node: NodeId) -> Vec<Asker> {
+        self.end(|pending| pending.node == node)
+    }
+
+    /// Whoever waits in line learns it by the drop; the others are to be told.
+    fn end(&mut self, is_over: impl Fn(&Pending) -> bool) -> Vec<Asker> {
+        let over = self.pending.extract_if(|_, pending| is_over(pending));
+        let askers = over.filter_map(|(_, pending)| match pending.asker {
+            Waiting::InLine(_) => None,
+            Waiting::Later(asker) => Some(asker),
+        });
+        let askers: Vec<_> = askers.collect();
+        askers.into_iter().map(|asker| self.told(asker)).collect()
     }
 }
 
@@ -101,7 +172,7 @@ mod tests {
         let mut requests = Requests::default();
         let mut answered = requests.expect(1, node("aaaa"), now).unwrap();
         let delivered = || Answer::Outcome(Outcome::Delivered);
-        requests.answer(1, node("bbbb"), delivered());
+        assert!(requests.answer(1, node("bbbb"), delivered()).is_none());
         assert!(answered.try_recv().is_err());
         requests.answer(1, node("aaaa"), delivered());
         requests.answer(1, node("aaaa"), delivered());
@@ -121,8 +192,8 @@ mod tests {
         let mut late = expect(1, "aaaa", now + second);
         let mut gone = expect(2, "bbbb", now + 9 * second);
         let mut waiting = expect(3, "aaaa", now + 9 * second);
-        requests.expire(now + second);
-        requests.node_gone(node("bbbb"));
+        assert!(requests.expire(now + second).is_empty());
+        assert!(requests.node_gone(node("bbbb")).is_empty());
         let outcomes = [&mut late, &mut gone, &mut waiting].map(|it| it.try_recv().unwrap_err());
         assert_eq!(
             outcomes,

@@ -90,7 +90,6 @@ impl Cluster {
         self.stopped.store(true, Ordering::Release);
         lock(&self.nodes).lost();
         self.counters.metrics.connected(false);
-        lock(&self.requests).give_up();
         true
     }
 }

@@ -21,6 +21,22 @@ use crate::wire::envelope::{Envelope, Flaw};
 
 const UNREACHABLE: &str = "the node of that peer cannot be reached now";
 
+/// Who has sent a signal of which another node says what became of it.
+#[derive(Debug)]
+pub(super) struct Asker {
+    client: Arc<Client>,
+    pub(super) own: PeerId,
+    ack: Option<Box<str>>,
+    room: RoomId,
+}
+
+/// Why no node was asked.
+enum Unasked {
+    Refused((Code, &'static str)),
+    /// There is something to wait for first.
+    NotYet(Asker),
+}
+
 impl PeerData {
     /// Whether a peer that is not at this node can be at another one.
     pub(in crate::server) fn may_be_elsewhere(&self, peer: &PeerId) -> bool {
@@ -48,25 +64,86 @@ impl PeerData {
                 return Ok(done.into());
             }
         }
-        let (server, client, own) = (self.clone(), Arc::clone(client), *own);
-        let ack: Option<Box<str>> = ack.map(Into::into);
+        let asker = Asker {
+            client: Arc::clone(client),
+            own: *own,
+            ack: ack.map(Into::into),
+            room,
+        };
+        let asker = match self.ask_about(asker, &callee, &signal) {
+            Ok(()) => return Ok(Progress::Owed),
+            Err(Unasked::Refused((code, message))) => return Err(envelope.flaw(code, message)),
+            Err(Unasked::NotYet(asker)) => asker,
+        };
+        let server = self.clone();
         Ok(Progress::Waits(Box::pin(async move {
-            let outcome = server.seek_out(own, callee, &room, &signal).await;
-            if !client.is_connected(&Presence::main(own)) {
-                return;
-            }
-            let outcome = outcome
-                .map(Done::delivered)
-                .map_err(|(code, message)| Flaw {
-                    code,
-                    message: Cow::Borrowed(message),
-                    room: Some(Cow::Borrowed(room.as_str())),
-                });
-            server.answer(&client, &own, ack.as_deref(), &outcome);
+            let outcome = server.seek_out(asker.own, callee, &asker.room, &signal);
+            let outcome = outcome.await;
+            server.tell(asker, outcome);
         })))
     }
 
-    /// Gives a signal to a peer of which only its own node may know.
+    /// Gives a signal to a peer of which only its own node may know. The sender is told later what
+    /// that says, and is read on meanwhile: a node, or a bus, that does not answer is no obstacle to
+    /// what it says to others.
+    fn ask_about(&self, asker: Asker, to: &PeerId, signal: &Signal) -> Result<(), Unasked> {
+        let Some(cluster) = self.cluster() else {
+            return Err(Unasked::Refused((Code::NoSuchPeer, NO_SUCH_PEER)));
+        };
+        let (own, room) = (asker.own, asker.room.clone());
+        let number = cluster.number();
+        let until = clock::now() + CLUSTER_OUTCOME_TIME;
+        let owed = lock(&cluster.requests).owe(number, to.node(), until, asker);
+        owed.map_err(Unasked::NotYet)?;
+        let sent = self.direct_elsewhere(&own, to, &room, number, signal);
+        if sent == Direct::Sent {
+            return Ok(());
+        }
+        let asker = lock(&cluster.requests).take_back(number);
+        match (sent, asker) {
+            // Nobody there knows the sender yet.
+            (Direct::Unknown, Some(asker)) => Err(Unasked::NotYet(asker)),
+            (sent, Some(_)) => {
+                let refused = delivered(&sent).err();
+                Err(Unasked::Refused(
+                    refused.unwrap_or((Code::Busy, UNREACHABLE)),
+                ))
+            }
+            // The bus was lost in that moment, and the sender was told.
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Tells somebody what became of its signal, unless it is gone.
+    pub(super) fn tell(&self, asker: Asker, outcome: Result<usize, (Code, &'static str)>) {
+        let Asker {
+            client,
+            own,
+            ack,
+            room,
+        } = asker;
+        if !client.is_connected(&Presence::main(own)) {
+            return;
+        }
+        let outcome = outcome
+            .map(Done::delivered)
+            .map_err(|(code, message)| Flaw {
+                code,
+                message: Cow::Borrowed(message),
+                room: Some(Cow::Borrowed(room.as_str())),
+            });
+        self.answer(&client, &own, ack.as_deref(), &outcome);
+    }
+
+    /// Tells those that no node has answered.
+    pub(super) fn tell_unanswered(&self, askers: Vec<Asker>) {
+        for asker in askers {
+            self.tell(asker, Err((Code::Busy, UNREACHABLE)));
+        }
+    }
+
+    /// Gives a signal to a peer of which only its own node may know, and returns once that has
+    /// answered: for a sender whom nobody there knows yet, and for one of whom enough waits already.
     async fn seek_out(
         &self,
         from: PeerId,
@@ -93,10 +170,17 @@ impl PeerData {
             }
         }
         match answered.await {
-            Ok(Answer::Outcome(Outcome::Delivered)) => Ok(1),
-            Ok(Answer::Outcome(Outcome::NoSuchPeer)) => Err((Code::NoSuchPeer, NO_SUCH_PEER)),
+            Ok(Answer::Outcome(outcome)) => told(outcome),
             Ok(Answer::Reply(_)) | Err(_) => Err((Code::Busy, UNREACHABLE)),
         }
+    }
+}
+
+/// What a sender is told.
+pub(super) fn told(outcome: Outcome) -> Result<usize, (Code, &'static str)> {
+    match outcome {
+        Outcome::Delivered => Ok(1),
+        Outcome::NoSuchPeer => Err((Code::NoSuchPeer, NO_SUCH_PEER)),
     }
 }
 
