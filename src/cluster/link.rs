@@ -19,6 +19,7 @@ use crate::limits::{
     CLUSTER_BATCH_BYTES, CLUSTER_BUS_TIME, CLUSTER_ITEM_OVERHEAD, CLUSTER_RETURN_PAUSE,
     CLUSTER_RETURN_ROOMS, CLUSTER_STOP_TIME,
 };
+use crate::observe;
 use crate::sync::lock;
 
 /// How a bus is reached.
@@ -67,9 +68,37 @@ pub(super) struct Connection<L> {
     pub(super) gone: oneshot::Receiver<()>,
 }
 
-/// The connection does not work, or no more.
+/// The connection does not work, or no more, and why: without credentials, for the log.
 #[derive(Debug)]
-pub(super) struct Broken;
+pub(super) struct Broken(String);
+
+impl Broken {
+    #[allow(clippy::needless_pass_by_value)] // for `map_err`
+    pub(super) fn by(cause: impl ToString) -> Self {
+        Self(cause.to_string())
+    }
+}
+
+/// Tells why there is no connection: once, until it is for another reason.
+#[derive(Default)]
+pub(super) struct Complaints {
+    told: Mutex<Option<String>>,
+}
+
+impl Complaints {
+    pub(super) fn tell(&self, Broken(why): Broken) {
+        let is_told = lock(&self.told).as_ref() == Some(&why);
+        if !is_told {
+            observe::bus_unreachable(&why);
+            *lock(&self.told) = Some(why);
+        }
+    }
+
+    /// There was one, so the next reason is another.
+    pub(super) fn forget(&self) {
+        lock(&self.told).take();
+    }
+}
 
 /// Through which parcels of one connection come, until it is closed. Behind a lock, so that nothing
 /// of an old connection comes after something of the next.
@@ -220,29 +249,34 @@ impl<B> Drop for Link<B> {
 /// Every connection there will be, one after the other.
 async fn run<B: Bus>(bus: &B, shared: &Shared, node: NodeId, inbound: Inbound) {
     let mut backoff = Backoff::default();
+    let complaints = Complaints::default();
     while !shared.is_stopping() {
         let gate = Gate::new(inbound.clone());
         let connected = tokio::select! {
             connected = bus.connect(gate.clone()) => connected,
             () = shared.stopped() => break,
         };
+        let connected = connected.map_err(|broken| complaints.tell(broken));
         if let Ok(Connection { mut line, gone }) = connected {
             let mut turn = Turn::new(shared, &inbound);
-            tokio::select! {
+            let broken = tokio::select! {
                 biased;
-                _ = gone => {}
-                outcome = turn.take(&mut line, node) => {
-                    if outcome.is_ok() {
-                        break;
-                    }
-                }
-            }
+                _ = gone => None,
+                outcome = turn.take(&mut line, node) => match outcome {
+                    Ok(()) => break,
+                    Err(broken) => Some(broken),
+                },
+            };
             // One that breaks again and again does not count as a success.
             if turn
                 .began
                 .is_some_and(|began| began.elapsed() > CLUSTER_BUS_TIME)
             {
                 backoff.reset();
+                complaints.forget();
+            }
+            if let Some(broken) = broken {
+                complaints.tell(broken);
             }
             gate.close();
             shared.lose(&inbound);

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::link::{Broken, Bus, Connection, Gate, Line, Link, choose_cryptography};
+use super::link::{Broken, Bus, Complaints, Connection, Gate, Line, Link, choose_cryptography};
 use super::{Backoff, BoxFuture, ClusterAdapter, ClusterError, Inbound, Subjects, Target};
 use crate::error::Error;
 use crate::id::{NodeId, RoomId};
@@ -208,6 +208,8 @@ struct NatsBus {
 /// What the client says of its connection.
 struct Presence {
     is_up: watch::Sender<bool>,
+    /// What has kept it from having one.
+    complaints: Complaints,
     /// Of the connection that is in use. Dropped when that is gone.
     in_use: Mutex<Option<(Gate, oneshot::Sender<()>)>>,
 }
@@ -216,6 +218,7 @@ impl Default for Presence {
     fn default() -> Self {
         Self {
             is_up: watch::Sender::new(false),
+            complaints: Complaints::default(),
             in_use: Mutex::default(),
         }
     }
@@ -232,8 +235,12 @@ impl Presence {
             Event::Connected | Event::Disconnected | Event::Closed => {
                 // One that comes is another one, whatever has become of the last.
                 lock(&self.in_use).take();
+                if *event == Event::Connected {
+                    self.complaints.forget();
+                }
                 self.is_up.send_replace(*event == Event::Connected);
             }
+            Event::ClientError(error) => self.complaints.tell(Broken::by(error)),
             _ => {}
         }
     }
@@ -266,7 +273,7 @@ impl NatsBus {
                 backoff.next_delay()
             });
         let client = async_nats::connect_with_options(&self.addresses, options).await;
-        let client = client.map_err(|_| Broken)?;
+        let client = client.map_err(|error| Broken::by(error.kind()))?;
         *lock(&self.client) = Some(client.clone());
         Ok(client)
     }
@@ -278,11 +285,12 @@ impl Bus for NatsBus {
     async fn connect(&self, gate: Gate) -> Result<Connection<NatsLine>, Broken> {
         let client = self.client().await?;
         let mut is_up = self.presence.is_up.subscribe();
-        is_up.wait_for(|is_up| *is_up).await.map_err(|_| Broken)?;
+        let there = is_up.wait_for(|is_up| *is_up).await;
+        there.map(drop).map_err(Broken::by)?;
         let (sender, gone) = oneshot::channel();
         *lock(&self.presence.in_use) = Some((gate.clone(), sender));
         if !*self.presence.is_up.borrow() {
-            return Err(Broken);
+            return Err(Broken::by("it was there for a moment"));
         }
         let (subscribed, subscribers) = mpsc::unbounded_channel();
         let line = NatsLine {
@@ -330,9 +338,9 @@ impl Line for NatsLine {
     async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
         for subject in subjects {
             let subscriber = self.client.subscribe(subject.clone()).await;
-            let (subscriber, handle) = abortable(subscriber.map_err(|_| Broken)?);
+            let (subscriber, handle) = abortable(subscriber.map_err(Broken::by)?);
             self.subscriptions.insert(subject, handle);
-            self.subscribed.send(subscriber).map_err(|_| Broken)?;
+            self.subscribed.send(subscriber).map_err(Broken::by)?;
         }
         // The server takes subscriptions and parcels of one connection in their order.
         Ok(())
@@ -353,7 +361,7 @@ impl Line for NatsLine {
         for (subject, parcel) in parcels {
             bytes += parcel.len();
             let sent = self.client.publish(subject, parcel).await;
-            sent.map_err(|_| Broken)?;
+            sent.map_err(Broken::by)?;
         }
         if bytes >= CLUSTER_BATCH_BYTES {
             // What the client has taken is to be bounded in bytes too.
@@ -363,7 +371,7 @@ impl Line for NatsLine {
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
-        self.client.flush().await.map_err(|_| Broken)
+        self.client.flush().await.map_err(Broken::by)
     }
 }
 

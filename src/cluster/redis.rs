@@ -11,7 +11,7 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
-    ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates, Value,
+    ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -188,7 +188,7 @@ impl Bus for RedisBus {
         let connection = self
             .client
             .get_multiplexed_async_connection_with_config(&config);
-        let mut connection = connection.await.map_err(|_| Broken)?;
+        let mut connection = connection.await.map_err(broken)?;
         if is_sharded(&mut connection).await {
             return self.connect_to_all(gate).await;
         }
@@ -214,10 +214,20 @@ impl RedisBus {
         if let Some(certificates) = &self.tls {
             builder = builder.certs(certificates.clone());
         }
-        let client = builder.build().map_err(|_| Broken)?;
-        let connection = client.get_async_connection().await.map_err(|_| Broken)?;
+        let client = builder.build().map_err(broken)?;
+        let connection = client.get_async_connection().await.map_err(broken)?;
         let line = RedisLine::Shards(connection, wanted);
         Ok(Connection { line, gone })
+    }
+}
+
+/// Why there is no connection. What else the client says of it may name servers.
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn broken(error: RedisError) -> Broken {
+    match error.code() {
+        _ if error.is_io_error() => Broken::by(error),
+        Some(code) => Broken::by(format!("{} ({code})", error.category())),
+        None => Broken::by(error.category()),
     }
 }
 
@@ -284,7 +294,7 @@ impl Line for RedisLine {
 
     async fn subscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
         match self {
-            Self::One(connection) => connection.subscribe(subjects).await.map_err(|_| Broken),
+            Self::One(connection) => connection.subscribe(subjects).await.map_err(broken),
             Self::Shards(connection, wanted) => {
                 lock(&wanted.0).extend(subjects.iter().cloned());
                 each(subjects, |subject| {
@@ -298,7 +308,7 @@ impl Line for RedisLine {
 
     async fn unsubscribe(&mut self, subjects: Vec<String>) -> Result<(), Broken> {
         match self {
-            Self::One(connection) => connection.unsubscribe(subjects).await.map_err(|_| Broken),
+            Self::One(connection) => connection.unsubscribe(subjects).await.map_err(broken),
             Self::Shards(connection, wanted) => {
                 {
                     let mut wanted = lock(&wanted.0);
@@ -323,7 +333,7 @@ impl Line for RedisLine {
                     pipe.cmd("PUBLISH").arg(subject).arg(&**parcel).ignore();
                 }
                 let answered = pipe.query_async::<()>(connection).await;
-                answered.map_err(|_| Broken)
+                answered.map_err(broken)
             }
             // In the order of each subject: others are at other servers.
             Self::Shards(connection, _) => {
@@ -354,7 +364,7 @@ where
 {
     let mut acts: JoinSet<_> = items.into_iter().map(act).collect();
     while let Some(done) = acts.join_next().await {
-        done.map_err(|_| Broken)?.map_err(|_| Broken)?;
+        done.map_err(Broken::by)?.map_err(broken)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ mod usage;
 
 pub(crate) use bus::BusMetrics;
 pub(crate) use metrics::{Metrics, Stopwatch};
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) use span::bus_unreachable;
 pub(crate) use span::{
     Span, Tracer, bus_broken, bus_connected, bus_lost, node_conflict, shutdown_begun,
     shutdown_done, turned_away,

@@ -111,6 +111,12 @@ pub(crate) fn bus_lost() {
     warn!(target: TARGET, "the bus is away: peers at other nodes cannot be reached");
 }
 
+/// Only buses of their own have reasons.
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) fn bus_unreachable(why: &str) {
+    warn!(target: TARGET, why, "no connection to the other nodes' bus; it is tried again");
+}
+
 pub(crate) fn bus_broken(why: &str) {
     error!(target: TARGET, why, "the bus will never be there");
 }

@@ -35,6 +35,8 @@ pub(crate) fn shutdown_begun(_sessions: usize) {}
 pub(crate) fn shutdown_done(_open: usize) {}
 pub(crate) fn bus_connected() {}
 pub(crate) fn bus_lost() {}
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) fn bus_unreachable(_why: &str) {}
 pub(crate) fn bus_broken(_why: &str) {}
 pub(crate) fn node_conflict() {}
 

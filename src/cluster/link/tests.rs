@@ -82,3 +82,63 @@ async fn a_bus_that_comes_back_is_asked_for_few_rooms_at_a_time() {
     );
     link.stop().await;
 }
+
+/// A bus that has its reasons not to be there.
+#[cfg(feature = "tracing")]
+struct Reluctant {
+    reasons: Mutex<Vec<&'static str>>,
+    line: Observed,
+}
+
+#[cfg(feature = "tracing")]
+impl Bus for Reluctant {
+    type Line = Observed;
+
+    async fn connect(&self, gate: Gate) -> Result<Connection<Observed>, Broken> {
+        let reason = lock(&self.reasons).pop();
+        match reason {
+            Some(reason) => Err(Broken::by(reason)),
+            None => self.line.connect(gate).await,
+        }
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test]
+async fn why_there_is_no_connection_is_said_once_for_each_reason() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&self.0).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _said_here = tracing::subscriber::set_default(subscriber);
+    let bus = Reluctant {
+        reasons: Mutex::new(vec!["password", "password", "refused", "refused"]),
+        line: Observed::default(),
+    };
+    bus.line.is_there.notify_one();
+    let link = Link::new(bus, Subjects::default(), usize::MAX);
+    let (inbox, inbound) = Inbox::new();
+    link.start(NodeId::random().unwrap(), inbound).unwrap();
+    poll_fn(|cx| inbox.poll_filled(cx)).await;
+    assert_eq!(inbox.pop(), Some(Item::Connected));
+    let said = String::from_utf8(lock(&log.0).clone()).unwrap();
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 2, "{said}");
+    assert!(warnings[0].contains("refused") && warnings[1].contains("password"));
+    link.stop().await;
+}
