@@ -22,7 +22,7 @@ const ID_CHARS: usize = 20;
 const RANDOM_BYTES: usize = 15;
 
 /// The characters of an id that name its node, where there are many: 24 bits.
-const NODE_CHARS: usize = 4;
+pub(crate) const NODE_CHARS: usize = 4;
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::Parcel;
 use crate::id::RoomId;
 use crate::limits::{CLUSTER_INBOX_BYTES, CLUSTER_ITEM_OVERHEAD};
 use crate::sync::lock;
@@ -32,6 +33,7 @@ impl Inbound {
         let cost = parcel.len() + CLUSTER_ITEM_OVERHEAD;
         self.push(|shared| {
             if shared.bytes + cost > CLUSTER_INBOX_BYTES {
+                shared.dropped += u64::from(Parcel::is_said_once(&parcel));
                 shared.overflow();
                 return false;
             }
@@ -62,6 +64,13 @@ impl Inbound {
     /// overflowed. The node asks again who is in its rooms, not all at once.
     pub fn missed(&self) {
         self.push(Shared::overflow);
+    }
+
+    /// Parcels that were to be sent are dropped, and so many of them would have said what nobody says
+    /// again.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(super) fn dropped(&self, count: u64) {
+        self.push(|shared| shared.dropped += count);
     }
 
     fn push<T>(&self, change: impl FnOnce(&mut Shared) -> T) -> T {
@@ -97,6 +106,8 @@ struct Shared {
     items: VecDeque<Item>,
     /// Of the parcels among them.
     bytes: usize,
+    /// What was dropped, at either end of the bus, and is lost with that.
+    dropped: u64,
     waker: Option<Waker>,
 }
 
@@ -136,6 +147,11 @@ impl Inbox {
         Some(item)
     }
 
+    /// How much was lost since the last look, of what nobody says again.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut lock(&self.shared).dropped)
+    }
+
     /// Ready once there is something.
     pub(crate) fn poll_filled(&self, cx: &Context<'_>) -> Poll<()> {
         let mut shared = lock(&self.shared);
@@ -156,6 +172,8 @@ impl fmt::Debug for Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{About, Edition, Member};
+    use crate::id::PeerId;
 
     #[test]
     fn what_comes_is_bounded_in_bytes_and_an_overflow_is_told_once() {
@@ -175,6 +193,35 @@ mod tests {
         assert_eq!(inbox.pop(), Some(Item::Parcel(parcel)));
         assert_eq!(inbox.pop(), None);
         assert_eq!(lock(&inbox.shared).bytes, 0);
+    }
+
+    #[test]
+    fn what_is_dropped_and_not_said_again_is_counted() {
+        let (inbox, inbound) = Inbox::new();
+        while inbound.deliver(Bytes::from(vec![0; CLUSTER_INBOX_BYTES / 4])) {}
+        let node = "node".parse().unwrap();
+        let deliver = |parcel: Parcel| inbound.deliver(parcel.encode(node, Edition::default()));
+        let fill = Bytes::from(vec![0; CLUSTER_INBOX_BYTES / 4]);
+        let (request, body) = (1, fill.clone());
+        assert!(!deliver(Parcel::Reply { request, body }));
+        assert_eq!(inbox.take_dropped(), 1);
+        // Who is in a room is asked for again.
+        let room = RoomId::new("r").unwrap();
+        let said = About::Roster {
+            position: 1,
+            members: vec![
+                Member {
+                    id: PeerId::random_at(Some(node)).unwrap(),
+                    wire: 1
+                };
+                1 << 18
+            ],
+            asks: 0,
+            answers: 0,
+            silent: false,
+        };
+        assert!(!deliver(Parcel::About { room, said }));
+        assert_eq!(inbox.take_dropped(), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Backoff, ClusterError, Inbound, Subjects, Target, jitter};
+use super::{Backoff, ClusterError, Inbound, Parcel, Subjects, Target, jitter};
 use crate::id::{NodeId, RoomId};
 use crate::limits::{
     CLUSTER_BATCH_BYTES, CLUSTER_BUS_TIME, CLUSTER_ITEM_OVERHEAD, CLUSTER_RETURN_PAUSE,
@@ -447,7 +447,9 @@ impl Shared {
     /// What waits is not kept for the next connection: what is in it is mended by other means.
     fn lose(&self, inbound: &Inbound) {
         let mut state = lock(&self.state);
-        state.queue = VecDeque::new();
+        let queue = std::mem::take(&mut state.queue).into_iter();
+        let lost = queue.filter(|(_, parcel)| Parcel::is_said_once(parcel));
+        inbound.dropped(lost.count() as u64);
         state.bytes = 0;
         state.changed = HashSet::new();
         if std::mem::take(&mut state.connected) {

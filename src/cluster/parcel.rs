@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::carried;
 use super::codec::{Malformed, Reader, Writer};
-use crate::id::{NodeId, PeerId, RoomId};
+use crate::id::{NODE_CHARS, NodeId, PeerId, RoomId};
 use crate::signal::Signal;
 
 const MARK: u8 = b'P';
@@ -197,6 +197,9 @@ pub(crate) enum About {
 /// Enough for the names and numbers of most parcels, so that they are written without being moved.
 const HEAD_BYTES: usize = 128;
 
+/// Where a parcel says of which kind it is: after its mark, its versions and its node.
+const KIND_AT: usize = 3 + NODE_CHARS;
+
 const BEAT: u8 = 1;
 const GOODBYE: u8 = 2;
 const NO_SUCH_PEER: u8 = 3;
@@ -231,6 +234,16 @@ impl Parcel {
             out.raw(b"later");
         }
         out.0.into()
+    }
+
+    /// Whether a parcel, as the bus has it, says what nobody says again: a signal, or what a poll asks
+    /// and is answered. Of who is in a room others hear in time, however much is lost.
+    pub(crate) fn is_said_once(bytes: &[u8]) -> bool {
+        let kind = bytes.get(KIND_AT);
+        let once = [
+            TO_PEER, DISCONNECT, REQUEST, REPLY, PIECE, SAID, DIRECT, ANNOUNCED, CLOSE,
+        ];
+        kind.is_some_and(|kind| once.contains(kind))
     }
 
     /// Who it is from, and what it says.

@@ -118,7 +118,8 @@ label! {
         Received = "received",
         /// It has come, and is of no version that this node reads.
         Unreadable = "unreadable",
-        /// A signal that came too late, or without anybody knowing who said it.
+        /// A signal that came too late, or without anybody knowing who said it, or was dropped at one
+        /// end of the bus.
         Lost = "lost",
     }
 }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use super::*;
-use crate::cluster::{Inbox, Item};
+use crate::cluster::{Edition, Inbox, Item};
 
 /// A bus that takes down how many subjects each subscription was for. It is away until it is let in.
 #[derive(Clone, Default)]
@@ -140,5 +140,54 @@ async fn why_there_is_no_connection_is_said_once_for_each_reason() {
     let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{said}");
     assert!(warnings[0].contains("refused") && warnings[1].contains("password"));
+    link.stop().await;
+}
+
+/// A bus that goes away once its end is dropped.
+struct Leaving {
+    gone: Mutex<Option<oneshot::Receiver<()>>>,
+    line: Observed,
+}
+
+impl Bus for Leaving {
+    type Line = Observed;
+
+    async fn connect(&self, gate: Gate) -> Result<Connection<Observed>, Broken> {
+        let gone = lock(&self.gone).take();
+        match gone {
+            Some(gone) => Ok(Connection {
+                line: self.line.clone(),
+                gone,
+            }),
+            None => self.line.connect(gate).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn signals_that_wait_when_the_bus_goes_away_are_counted() {
+    let (end, gone) = oneshot::channel();
+    let bus = Leaving {
+        gone: Mutex::new(Some(gone)),
+        line: Observed::default(),
+    };
+    let link = Link::new(bus, Subjects::default(), usize::MAX);
+    let (inbox, inbound) = Inbox::new();
+    let node = NodeId::random().unwrap();
+    link.start(node, inbound).unwrap();
+    poll_fn(|cx| inbox.poll_filled(cx)).await;
+    assert_eq!(inbox.pop(), Some(Item::Connected));
+    // Nothing of this is sent before the bus is gone: nothing else has its turn in between.
+    let body = Bytes::from_static(b"said once");
+    for parcel in [
+        Parcel::Reply { request: 1, body },
+        Parcel::Cut { request: 2 },
+    ] {
+        let parcel = parcel.encode(node, Edition::default());
+        link.publish(Target::All, parcel).unwrap();
+    }
+    drop(end);
+    poll_fn(|cx| inbox.poll_filled(cx)).await;
+    assert_eq!((inbox.pop(), inbox.take_dropped()), (Some(Item::Lost), 1));
     link.stop().await;
 }

@@ -25,6 +25,8 @@ impl PeerData {
     /// Deals with some of what has come. Whether there may be more.
     pub(super) fn take_inbox(&self, cluster: &Cluster, now: Instant) -> bool {
         let _batch = Batch::open();
+        let dropped = cluster.inbox.take_dropped();
+        cluster.counters.add(Parcels::Lost, dropped);
         for _ in 0..AT_ONCE {
             let Some(item) = cluster.inbox.pop() else {
                 return false;

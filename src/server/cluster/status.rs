@@ -31,7 +31,10 @@ pub struct ClusterStatus {
     /// Parcels that the bus has not taken: it was away, or its queue was full. What they would have
     /// said of who is in a room is said later; a signal in them is lost, and its sender was told.
     pub refused: u64,
-    /// Signals of other nodes that came without anybody knowing who said them, or too late.
+    /// Signals of other nodes that came without anybody knowing who said them, or too late, or when
+    /// this one took no more from the bus; and those of this node that waited to be sent when the bus
+    /// was lost. Requests of polls and their answers are counted with them. What the bus itself has
+    /// lost nobody can count.
     pub lost: u64,
     /// Within the last ten seconds the bus has taken no more from this node, or this node no more from
     /// the bus.
