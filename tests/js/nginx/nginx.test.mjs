@@ -158,10 +158,12 @@ describe("nginx", () => {
     await once(application, "listening");
     t.after(() => application.close());
     const front = await startNginx({ t, signaling: server.port, application: application.address().port });
-    for (const path of ["/", "/index.html?a=b", "/peer-data.js", "/socket.iox/"]) {
+    for (const path of ["/", "/index.html?a=b", "/peer-data.js", "/peer-datax/", "/x/peer-data", "/socket.iox/"]) {
       assert.equal((await request(front, path)).body, `the application's ${path}`);
     }
-    assert.equal((await request(front, "/peer-data")).status, 426);
+    for (const path of ["/peer-data", "/peer-data?a=b", "/peer-data/", "/peer-data/x"]) {
+      assert.equal((await request(front, path)).status, 426, path);
+    }
     assert.match((await request(front, socketIo({ EIO: 4, transport: "polling" }))).body, /"sid":"/);
   });
 
