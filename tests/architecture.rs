@@ -145,6 +145,26 @@ fn every_module_has_a_floor() {
 }
 
 #[test]
+fn the_document_has_the_same_floors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the document");
+    for (number, floor) in FLOORS.iter().enumerate() {
+        let row = document
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("| {number} | ")))
+            .expect("a row for each floor");
+        let modules = row.split('|').next().unwrap_or_default();
+        let modules = modules
+            .split(", ")
+            .map(|name| name.trim().trim_matches('`'));
+        assert_eq!(
+            modules.collect::<BTreeSet<_>>(),
+            floor.iter().copied().collect()
+        );
+    }
+}
+
+#[test]
 fn nobody_climbs() {
     let mut climbing = Vec::new();
     for source in sources().iter().filter(|source| source.module != "lib") {
