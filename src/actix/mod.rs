@@ -55,6 +55,14 @@
 //!   graceful shutdown of actix waits `shutdown_timeout` (default 30 s) for open websockets, and then
 //!   cuts them without a close frame.
 //!
+//! # Middleware
+//!
+//! What is wrapped around the `App` sees signaling too. `Compress` compresses answers to polls for
+//! clients that ask for it, and leaves websockets as they are; `Logger` does no harm. Others have not
+//! been tried: they must hand on the request's payload and a 101 with its body untouched, must not
+//! cut a poll, which may wait for a [`ping_interval`](crate::Limits::ping_interval), and should leave
+//! CORS of its paths to signaling, which answers for itself.
+//!
 //! # Limits
 //!
 //! - Over HTTP/2, long-polling works, but a GET that is cut is noticed by the heartbeat only. actix

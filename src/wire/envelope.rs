@@ -402,7 +402,9 @@ mod tests {
         for name in ["offer", "ERROR", "READY", "Send", " send", "prototype"] {
             expect(name, Ok(Kind::Custom(name.into())));
         }
+        let readme = include_str!("../../README.md");
         for name in FORBIDDEN {
+            assert!(readme.contains(&format!("`{name}`")), "{name}");
             expect(name, Err(Code::ForbiddenType));
             let (first, rest) = name.split_at(1);
             let escaped = format!("\\u{:04x}{rest}", u32::from(first.as_bytes()[0]));
