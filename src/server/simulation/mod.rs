@@ -11,6 +11,7 @@ mod figures;
 mod guest;
 mod nodes;
 mod record;
+mod relayed;
 mod wire;
 
 pub(super) use wire::{Socket, ask, connect, frame};

@@ -2,7 +2,8 @@
 //! splits, and nodes that die.
 //!
 //! Whatever happens: of each peer in a room every other one hears that it came and went in turns, and
-//! what it says in its order, once. After the bus has come to rest all nodes know the same members,
+//! what it says in its order, once; and where nothing is lost on the bus, what is said arrives, unless
+//! it was so late that a node has counted it as lost. After the bus has come to rest all nodes know the same members,
 //! nobody has missed a departure, and in the end nothing is left.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +14,13 @@ use tokio::runtime::{Builder as Runtime, EnterGuard};
 use super::dice::Dice;
 use super::guest::{Guest, Kind, ROOMS};
 use super::record::Heard;
+use super::relayed::Relayed;
 use super::{Seed, act, wire};
 use crate::clock;
 use crate::cluster::MemoryBus;
 use crate::id::{NodeId, PeerId, RoomId};
 use crate::server::PeerData;
+use crate::server::custom::Verdict;
 
 const SEEDS: u64 = 1_000;
 
@@ -25,6 +28,10 @@ const NODES: usize = 3;
 
 /// Things that happen in one world.
 const STEPS: usize = 150;
+
+/// How often everybody has something to say then, where all of it is to arrive. Not more, since whoever
+/// leaves a room does not come back, and in the end nobody is left who could have heard it.
+const TALK: usize = 40;
 
 const GUESTS: usize = 6;
 
@@ -38,12 +45,14 @@ struct World<'a> {
     now: Instant,
     guests: Vec<Guest>,
     past: Vec<Guest>,
+    relayed: Relayed,
     _runtime: EnterGuard<'a>,
 }
 
-fn start_nodes(bus: &MemoryBus) -> Vec<PeerData> {
+fn start_nodes(bus: &MemoryBus, relayed: &Relayed) -> Vec<PeerData> {
     let seconds = Duration::from_secs;
     let start = |_| {
+        let book = relayed.clone();
         PeerData::builder()
             .ping_interval(seconds(10))
             .ping_timeout(seconds(5))
@@ -52,6 +61,10 @@ fn start_nodes(bus: &MemoryBus) -> Vec<PeerData> {
             .write_timeout(seconds(8))
             .max_message(5_000)
             .max_outbox(100_000)
+            .relay(move |peer, event| {
+                book.relay(peer, event);
+                Verdict::Relay
+            })
             .cluster(bus.node())
             .build()
             .unwrap()
@@ -67,6 +80,10 @@ impl World<'_> {
     fn run(mut self, crossed: &mut Crossed) {
         for _ in 0..STEPS {
             self.step();
+        }
+        if self.faithful {
+            self.talk();
+            self.judge_arrival(crossed);
         }
         self.come_to_rest();
         self.judge();
@@ -106,6 +123,30 @@ impl World<'_> {
             self.pass(Duration::from_millis(millis.try_into().unwrap()));
         }
         self.take_stock();
+    }
+
+    /// Nobody comes, time stands still, and there is a lot to say. Then all of it arrives.
+    fn talk(&mut self) {
+        for _ in 0..TALK {
+            for guest in &mut self.guests {
+                guest.think(&mut self.dice);
+                guest.speak(&mut self.dice);
+                guest.listen();
+                guest.go_on(1 + self.dice.below(4));
+            }
+            for _ in 0..self.dice.below(20) {
+                self.bus.arrive(self.dice.below(self.bus.lanes()));
+            }
+            let at = self.dice.below(NODES);
+            self.turn(at);
+        }
+        for guest in &mut self.guests {
+            guest.silent = false;
+        }
+        for _ in 0..10 {
+            self.pass(Duration::from_millis(200));
+            self.settle();
+        }
     }
 
     fn trouble(&mut self) {
@@ -221,6 +262,24 @@ impl World<'_> {
         }
     }
 
+    /// What was said by one who is still in the room has arrived at all others who are, or is counted.
+    fn judge_arrival(&self, crossed: &mut Crossed) {
+        let members = |name: &str| {
+            let nodes = self.nodes.iter();
+            let here = nodes.map(|node| node.inner.broker.members(name));
+            here.flat_map(|here| here.ids().collect::<Vec<_>>())
+                .collect()
+        };
+        let rooms = ROOMS.map(|name| (RoomId::new(name).unwrap(), members(name)));
+        let (expected, missed) = self.relayed.missed(&rooms.into(), &self.guests);
+        let nodes = self.nodes.iter();
+        let lost = nodes.map(|node| node.cluster_status().unwrap().lost);
+        let lost: u64 = lost.sum();
+        assert!(missed as u64 <= lost, "{missed} missed, {lost} counted");
+        crossed.expected += expected;
+        crossed.missed += missed;
+    }
+
     /// A member of the room knows of nobody who is gone, and of nobody twice.
     fn judge_view(&self, guest: &Guest, room: &RoomId, all: &BTreeSet<PeerId>) {
         let is_dead = self
@@ -306,11 +365,14 @@ impl World<'_> {
 }
 
 /// How much has passed between nodes: worlds without any of it would show nothing.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Crossed {
     signals: usize,
     arrivals: usize,
     departures: usize,
+    /// What had to arrive, where the bus loses nothing, and what was too late for that.
+    expected: usize,
+    missed: usize,
 }
 
 impl World<'_> {
@@ -335,8 +397,9 @@ fn simulate(seed: u64, crossed: &mut Crossed) {
     let now = Instant::now();
     clock::set(now);
     let bus = MemoryBus::new();
+    let relayed = Relayed::default();
     let nodes = runtime.block_on(async {
-        let nodes = start_nodes(&bus);
+        let nodes = start_nodes(&bus, &relayed);
         // Each goes on the bus, and then waits for a time that does not come by itself.
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -354,6 +417,7 @@ fn simulate(seed: u64, crossed: &mut Crossed) {
         now,
         guests: Vec::new(),
         past: Vec::new(),
+        relayed,
         _runtime: runtime.enter(),
     }
     .run(crossed);
@@ -368,8 +432,14 @@ fn simulate_all(part: u64) {
     for seed in (part..SEEDS).step_by(2) {
         simulate(seed, &mut crossed);
     }
-    let crossed = [crossed.signals, crossed.arrivals, crossed.departures];
-    assert!(crossed.iter().all(|count| *count > 500), "{crossed:?}");
+    let counts = [
+        crossed.signals,
+        crossed.arrivals,
+        crossed.departures,
+        crossed.expected,
+    ];
+    assert!(counts.iter().all(|count| *count > 500), "{crossed:?}");
+    assert!(crossed.missed * 100 < crossed.expected, "{crossed:?}");
 }
 
 #[test]
