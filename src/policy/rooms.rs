@@ -81,7 +81,9 @@ impl fmt::Debug for RoomCapacity {
 /// In such a mesh a peer has a connection to each other peer that it shares a room with. A join that
 /// would give the one who joins, or anybody who is there, more than so many is refused with
 /// `room_full`. In one room that is a capacity of one more, and exact; a peer in several rooms that
-/// others join at the very same moment may come to a few more.
+/// others join at the very same moment may come to a few more. Of a peer at another node of a
+/// [`cluster`](crate::Builder::cluster) it is not known which other rooms it is in, nor who is in a
+/// room that this node has no member in, so that there may be more of them as well.
 ///
 /// ```
 /// use peer_data_server::PeerData;

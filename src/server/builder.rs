@@ -234,7 +234,8 @@ impl Builder {
     /// are, and all of the handle that does not say otherwise.
     /// [`max_peers_per_room`](crate::Limits::max_peers_per_room) and a policy's
     /// [`capacity`](crate::Policy::capacity) count the peers of all nodes, but of two who want the
-    /// last place at the same moment at different nodes both get it.
+    /// last place at the same moment at different nodes both get it, and a node that has no member in
+    /// a room lets its first one in even if the room is full: it does not know yet who else is there.
     ///
     /// ```
     /// use peer_data_server::{MemoryBus, PeerData};
