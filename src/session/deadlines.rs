@@ -21,8 +21,8 @@ impl Session {
             self.connect_by,
             self.state.upgrade_by(),
             self.stalled_by,
-            self.rest_by,
-            self.credentials_due,
+            self.rest_by.as_deref().copied(),
+            self.credentials_due.as_deref().copied(),
         ]
         .into_iter()
         .flatten()
@@ -32,12 +32,17 @@ impl Session {
 
     /// The client was given credentials that it needs anew at that time.
     pub(crate) fn gave_credentials(&mut self, refresh: Option<Instant>) {
-        self.credentials_due = refresh;
+        self.credentials_due = refresh.map(Box::new);
     }
 
     /// Whether the client needs new credentials.
     pub(crate) fn needs_credentials(&self, now: Instant) -> bool {
-        !self.is_closed() && !self.is_away() && self.credentials_due.is_some_and(|due| due <= now)
+        !self.is_closed()
+            && !self.is_away()
+            && self
+                .credentials_due
+                .as_ref()
+                .is_some_and(|due| **due <= now)
     }
 
     /// Whether the client has yet to become a peer, and ends if it does not in time.
@@ -53,7 +58,9 @@ impl Session {
 
     pub(crate) fn read_again(&mut self, now: Instant) {
         self.unread = false;
-        self.rest_by = self.rest_by.map(|_| now + self.limits.body_timeout);
+        if let Some(by) = &mut self.rest_by {
+            **by = now + self.limits.body_timeout;
+        }
         self.heartbeat.excuse(&self.limits, now);
     }
 
@@ -81,9 +88,9 @@ impl Session {
         if !is_cut && self.assembly.is_none() {
             self.rest_by = None;
         } else if has_ended || self.rest_by.is_none() {
-            self.rest_by = Some(now + self.limits.body_timeout);
+            self.rest_by = Some(Box::new(now + self.limits.body_timeout));
         }
-        self.rest_by
+        self.rest_by.as_deref().copied()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -105,7 +112,7 @@ impl Session {
         if self.stalled_by.is_some_and(|by| by <= now) {
             return self.close(CloseReason::Stalled);
         }
-        if self.rest_by.is_some_and(|by| by <= now) && !self.unread {
+        if self.rest_by.as_ref().is_some_and(|by| **by <= now) && !self.unread {
             return self.close(CloseReason::BodyTimeout);
         }
         self.expect_poll(now);

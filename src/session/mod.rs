@@ -104,6 +104,9 @@ pub(crate) struct Incoming<'a> {
     pub(crate) attachments: Option<Vec<Bytes>>,
 }
 
+/// A time that most sessions have none of, and so no room for.
+type Seldom = Option<Box<Instant>>;
+
 /// One client. Every method is a step; between steps nothing runs.
 #[allow(clippy::struct_excessive_bools)] // facts that do not depend on each other
 #[derive(Debug)]
@@ -126,9 +129,9 @@ pub(crate) struct Session {
     /// Until when the websocket must have taken something of what it was given.
     stalled_by: Option<Instant>,
     /// Until when the rest must have come of a message, or of an event with attachments.
-    rest_by: Option<Instant>,
+    rest_by: Seldom,
     /// When the client needs new credentials for TURN servers, if it has some that end.
-    credentials_due: Option<Instant>,
+    credentials_due: Seldom,
     assembly: Option<Box<Assembly>>,
     /// Where the client may come back after a loss.
     recovery: Option<Box<Recovery>>,
@@ -358,7 +361,9 @@ impl Session {
             Charged::Free => {}
             Charged::Pause(pause) => {
                 self.heartbeat.postpone(pause);
-                self.rest_by = self.rest_by.map(|by| by + pause);
+                if let Some(by) = &mut self.rest_by {
+                    **by += pause;
+                }
             }
             Charged::Spent => self.close(CloseReason::RateLimited),
         }

@@ -135,7 +135,7 @@ impl Session {
 
     fn expect_attachments(&mut self, now: Instant) {
         let awaited = self.assembly.is_some();
-        self.rest_by = awaited.then(|| now + self.limits.body_timeout);
+        self.rest_by = awaited.then(|| Box::new(now + self.limits.body_timeout));
     }
 
     fn ignore(&mut self, attachments: Option<usize>) -> Option<Event<'static>> {

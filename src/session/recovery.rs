@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::outbox::{Full, View, frames};
 use super::state::{Link, State};
-use super::{Presence, Session, Wire};
+use super::{Presence, Seldom, Session, Wire};
 use crate::ending::CloseReason;
 use crate::id::{PeerId, SessionId};
 use crate::identity::Identity;
@@ -239,7 +239,7 @@ pub(crate) enum Claimed {
 pub(crate) struct Handover {
     presence: Presence,
     recovery: Box<Recovery>,
-    credentials_due: Option<Instant>,
+    credentials_due: Seldom,
 }
 
 impl Session {
@@ -375,7 +375,7 @@ impl Session {
             return None;
         };
         let presence = Presence::main(self.peer()?);
-        let credentials_due = self.credentials_due;
+        let credentials_due = self.credentials_due.take();
         let recovery = self.recovery.take()?;
         self.leave(&presence);
         self.close(reason);
