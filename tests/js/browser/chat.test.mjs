@@ -98,6 +98,8 @@ describe("the chat page", () => {
     const ann = await openPage(browser, `${server.url}/#testroom`);
     const ben = await openPage(browser, `${wire.url}/#testroom`);
     await Promise.all([shows(ann, 2), shows(ben, 2)]);
+    // What is on its way when the wire is cut is lost: her picture has come, so nothing is.
+    await sees(ben);
     await wire.cut();
     await ben.locator("#server", { hasText: "Reconnecting" }).waitFor();
     await say(ann, "can you hear me?");
@@ -132,6 +134,8 @@ describe("the chat page", () => {
     };
     const ben = await openPage(browser, `${wire.url}/#testroom`, { script });
     await Promise.all([shows(ann, 2), shows(ben, 2)]);
+    // What is on its way when the wire is cut is lost: her picture has come, so nothing is.
+    await sees(ben);
     await wire.cut();
     await ben.locator("#server", { hasText: "Reconnecting" }).waitFor();
     // He has to offer it, and cannot.
