@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 pub(crate) const MAX_ROOM_ID_BYTES: usize = 256;
 
 /// The characters of an id.
-const ID_CHARS: usize = 20;
+pub(crate) const ID_CHARS: usize = 20;
 
 /// Random bytes behind an id: 120 bits, which base64 turns into exactly 20 characters.
 const RANDOM_BYTES: usize = 15;

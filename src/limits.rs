@@ -26,6 +26,11 @@ pub(crate) const MAX_RECENT: usize = 100;
 #[cfg(feature = "inspector")]
 pub(crate) const MAX_SAMPLES: usize = 150;
 
+/// For how many samples whoever has looked at lists of the inspector is taken to look on. 15: half a
+/// minute. Of each session some 100 bytes are kept for that long, and nothing when nobody looks.
+#[cfg(feature = "inspector")]
+pub(crate) const LOOK_SAMPLES: usize = 15;
+
 /// After so long an offer counts as unanswered, with the feature `metrics`. 60 s: the user has given
 /// up long before.
 #[cfg(feature = "metrics")]
@@ -288,6 +293,15 @@ const MIN_AUTH: usize = 1 << 10;
 /// Bytes that may wait for each peer before [`Limits::max_outbox_total`] counts, and the steps in which it
 /// does then. 16 KiB: the set-up of a call and more, and little enough for each session that there may be.
 pub(crate) const OUTBOX_OWN_BYTES: usize = 16 << 10;
+
+/// How long a client that has closed its session is waited for, if no GET of its waits: it may have sent
+/// one just before, and both are on their way. 100 ms: so long the reference lets a GET wait that meets
+/// an upgrade. It is one thread itself, and requests do not overtake each other there.
+pub(crate) const CROSSING_TIME: Duration = Duration::from_millis(100);
+
+/// How long a client on long-polling that is between two polls is waited for at a shutdown, so that it
+/// can be told. 2 s: a line that takes longer for a request has other troubles.
+pub(crate) const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// Bytes of parcels from other nodes that may wait for this one to get round to them. 16 MiB: many
 /// seconds of a busy bus. Over it parcels are dropped, and the rosters asked for again.

@@ -17,16 +17,12 @@ use super::turn::Turn;
 use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
+use crate::limits::CROSSING_TIME;
 use crate::session::{Charged, PollAnswer, PollRefused, Session, Ticket, Wire};
 use crate::wire::engine::{Malformed, Packet, Revision};
 use crate::wire::intent::Content;
 use crate::wire::reply::{Refusal, Reply};
 use crate::wire::{jsonp, payload};
-
-/// How long a client that has closed its session is waited for, if no GET of its waits: it may have sent
-/// one just before, and both are on their way. So long the reference lets a GET wait that meets an
-/// upgrade; as the reference is one thread, requests do not overtake each other there.
-const CROSSING: Duration = Duration::from_millis(100);
 
 /// How to dress an answer for the one who asked.
 #[derive(Debug)]
@@ -369,7 +365,7 @@ fn end_once_asked(peer: Arc<Client>) -> Waits {
             }
             Poll::Ready(())
         });
-        let _ = tokio::time::timeout(CROSSING, asked).await;
+        let _ = tokio::time::timeout(CROSSING_TIME, asked).await;
     })
 }
 

@@ -13,16 +13,12 @@ use super::client::Client;
 use super::intake::Intake;
 use crate::ending::CloseReason;
 use crate::id::SessionId;
-use crate::limits::CLUSTER_LEAVE_TIME;
+use crate::limits::{CLUSTER_LEAVE_TIME, FAREWELL_TIME};
 use crate::observe;
 
 /// The time that a shutdown takes for each session while its grace lasts: 200 sessions end in a
 /// second, and as many clients at most come to the next server.
 const PACE: Duration = Duration::from_millis(5);
-
-/// How long a client on long-polling that is between two polls is waited for, so that it can be told: a
-/// line that takes longer for a request has other troubles.
-const BETWEEN_POLLS: Duration = Duration::from_secs(2);
 
 /// Whether the server is being shut down, and what is still open.
 #[derive(Debug, Default)]
@@ -105,14 +101,15 @@ impl PeerData {
     /// chance chooses within the first half of the grace, so that their clients do not come back
     /// all at once; 200 a second if there is time, and faster if there is not. Each client gets
     /// what waits for it and is then told in the way of its wire: a waiting poll ends with a close
-    /// packet, a websocket with the close frame 1001; a client between two polls is waited for, up to two
-    /// seconds. Socket.IO clients take both as a reason to
-    /// connect again. The rooms are told of each departure, and [`lifecycle`](Self::lifecycle) of
-    /// each end, with [`CloseReason::ShuttingDown`]. Other nodes of a
-    /// [`cluster`](crate::Builder::cluster) are told goodbye in the end; polls that wait here for
-    /// their sessions are answered before, and these live on. A balancer that goes on sending polls
-    /// here is waited for until the grace is over, and those that wait then end. The second half of the grace is for clients to
-    /// take their last messages and to hang up.
+    /// packet, a websocket with the close frame 1001; a client between two polls is waited for, up to
+    /// two seconds. Socket.IO clients take both as a reason to connect again. The rooms are told of
+    /// each departure, and [`lifecycle`](Self::lifecycle) of each end, with
+    /// [`CloseReason::ShuttingDown`]. The second half of the grace is for clients to take their last
+    /// messages and to hang up.
+    ///
+    /// Other nodes of a [`cluster`](crate::Builder::cluster) are told goodbye in the end; polls that
+    /// wait here for their sessions are answered before, and these live on. A balancer that goes on
+    /// sending polls here is waited for until the grace is over, and those that wait then end.
     ///
     /// A web server's own graceful shutdown knows nothing of websockets, but of the answers to
     /// polls. So first this, while the web server still answers, and then that:
@@ -158,7 +155,7 @@ impl PeerData {
         for (moment, client) in stages {
             sleep_until(start + moment).await;
             if !self.close_once_heard(&client, CloseReason::ShuttingDown) {
-                untold.push(((moment + BETWEEN_POLLS).min(grace), client));
+                untold.push(((moment + FAREWELL_TIME).min(grace), client));
             }
         }
         for (moment, client) in untold {
@@ -304,7 +301,8 @@ mod tests {
     async fn shut_down(server: &PeerData, client: &Client) -> JoinHandle<usize> {
         let server = server.clone();
         let ending = tokio::spawn(async move { server.shutdown(600 * SECOND).await });
-        while !client.with(|session| session.is_leaving()) {
+        let has_come = |session: &mut Session| session.is_leaving() || session.is_closed();
+        while !client.with(has_come) {
             tokio::task::yield_now().await;
         }
         ending

@@ -216,8 +216,9 @@ impl PeerData {
     }
 
     /// Tells the other nodes that this one goes, so that they need not wait for it, and leaves the
-    /// bus. Polls that wait here for sessions of other nodes are answered before, within a second. Its peers, if there are any left, are gone for the others; here they stay, and are alone
-    /// from then on. Does nothing on a server without a cluster.
+    /// bus. Polls that wait here for sessions of other nodes are answered before, within a second. Its
+    /// peers, if there are any left, are gone for the others; here they stay, and are alone from then
+    /// on. Does nothing on a server without a cluster.
     ///
     /// A node whose last handle and connection are dropped does so by itself, as long as its runtime
     /// goes on; call this before a process ends, after its clients have gone.

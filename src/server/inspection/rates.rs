@@ -11,12 +11,9 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::id::SessionId;
+use crate::limits::LOOK_SAMPLES;
 use crate::observe::Usage;
 use crate::sync::lock;
-
-/// For how many samples somebody is taken to look on who has looked: half a minute or so. Nothing is
-/// kept of any session when nobody does.
-const LOOKS_ON: usize = 15;
 
 /// What is counted in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize)]
@@ -78,7 +75,7 @@ pub(super) struct Rates {
 impl Rates {
     /// The last that were measured. Where nobody has looked of late, they come with later samples.
     pub(super) fn look(&self) -> Arc<Measured> {
-        self.looked.store(LOOKS_ON, Ordering::Relaxed);
+        self.looked.store(LOOK_SAMPLES, Ordering::Relaxed);
         Arc::clone(&lock(&self.measured))
     }
 
@@ -168,7 +165,7 @@ mod tests {
         };
         assert_eq!(sample(), 0, "nobody has looked");
         rates.look();
-        for _ in 0..LOOKS_ON {
+        for _ in 0..LOOK_SAMPLES {
             assert_eq!(sample(), 1);
         }
         assert_eq!(sample(), 0, "and nobody does any longer");
