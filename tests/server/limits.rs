@@ -301,43 +301,44 @@ async fn a_websocket_over_the_rate_is_closed_with_4429_in_the_end(host: Host) {
         Wire::Json,
     ] {
         let (mut peer, mut other) = pair(&site, wire).await;
-        for _ in 0..1_001 {
+        for _ in 0..900 {
             peer.send(&event("CHAT", ROOM, 1)).await;
         }
-        for _ in 0..1_001 {
+        for _ in 0..900 {
             assert_eq!(other.signal().await["type"], "CHAT", "{wire:?}");
         }
-        peer.send(&event("CHAT", ROOM, 2)).await;
-        assert_eq!(close_code(peer.socket()).await, Some(4429), "{wire:?}");
-        let last = other.signal().await;
-        if last["type"] == "CHAT" {
-            other.hears_departure(&peer.id, ROOM).await;
-        } else {
-            assert_eq!(last["type"], "DISCONNECT");
-        }
+        let pongs = pongs_until_closed_with_4429(peer.socket()).await;
+        // A hundred, and what the machine's slowness makes free; a thousand without the events.
+        assert!(pongs < 500, "{wire:?}: {pongs}");
+        other.hears_departure(&peer.id, ROOM).await;
     }
 }
 
 async fn pings_count_like_messages(host: Host) {
     let site = host.start_with(tight).await;
     let (mut peer, mut other) = pair(&site, Wire::Json).await;
-    for _ in 0..1_100 {
+    let pongs = pongs_until_closed_with_4429(peer.socket()).await;
+    assert!(pongs > 900, "{pongs}");
+    other.hears_departure(&peer.id, ROOM).await;
+}
+
+/// Pings until the connection is closed for that, and returns how many were answered. There is
+/// always more to read: each ping comes after an answer.
+async fn pongs_until_closed_with_4429(socket: &mut Socket) -> usize {
+    let mut pongs = 0;
+    loop {
         let ping = Message::Ping(Vec::new().into());
-        peer.socket().send_message(ping).await;
-    }
-    // There is always more to read: each of these comes after an answer.
-    let code = loop {
-        match peer.socket().frame().await {
-            Frame::Closed(code) => break code,
-            Frame::Pong(_) => {
-                let ping = Message::Ping(Vec::new().into());
-                peer.socket().send_message(ping).await;
+        socket.send_message(ping).await;
+        match socket.frame().await {
+            Frame::Pong(_) => pongs += 1,
+            Frame::Text(heartbeat) => assert_eq!(heartbeat, "2"),
+            Frame::Closed(code) => {
+                assert_eq!(code, Some(4429));
+                return pongs;
             }
             other => panic!("{other:?}"),
         }
-    };
-    assert_eq!(code, Some(4429));
-    other.hears_departure(&peer.id, ROOM).await;
+    }
 }
 
 async fn a_websocket_that_takes_nothing_is_told_of_and_cut(host: Host) {
