@@ -41,7 +41,9 @@ const FORERUNNERS: usize = 50;
 /// For so long nothing may be allocated or freed until the heap counts as settled: longer than a turn
 /// of the server's timer, at which it gives up what it kept of those who have gone. And so long it
 /// has for that.
-const SETTLED: Duration = Duration::from_millis(1_300);
+/// In looks, not in time: in a process that does not get its turn nothing changes either.
+const SETTLED: usize = 130;
+const LOOK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a peer may hold on a websocket, where nothing of it is the framework's.
@@ -290,13 +292,12 @@ fn load() -> Result<PathBuf, Failure> {
 /// The live heap, once nothing is allocated or freed any more.
 fn settled() -> usize {
     let began = Instant::now();
-    let (mut last, mut since) = (HEAP.current_usage(), Instant::now());
-    while since.elapsed() < SETTLED && began.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(10));
+    let (mut last, mut quiet) = (HEAP.current_usage(), 0);
+    while quiet < SETTLED && began.elapsed() < PATIENCE {
+        thread::sleep(LOOK);
         let now = HEAP.current_usage();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
     }
     last
 }

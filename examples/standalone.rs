@@ -111,9 +111,10 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     // Around the router and not within: a router boxes what it serves, for as long as a poll waits.
     let app = PeerDataLayer::from(server.clone()).layer(pages);
 
+    // Before anybody can connect, and then end it.
+    let mut terminate = signal(SignalKind::terminate())?;
     let listener = listen((host, port).into())
         .map_err(|error| format!("cannot listen on {host} port {port}: {error}"))?;
-    let mut terminate = signal(SignalKind::terminate())?;
     println!("signaling on http://{}", listener.local_addr()?);
     let mut ending = pin!(async {
         tokio::select! {

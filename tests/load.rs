@@ -40,7 +40,20 @@ const WORKLOADS: [&[&str]; 4] = [
     &["idle", "--conns", "4", "--hold", "0", "--talk", "yes"],
 ];
 
+/// What is measured begins with the last fifth of a second, in which a busy machine may not have got
+/// to the server: then it is tried again.
 fn check(server: &str, wire: &str, workload: &[&str]) -> Value {
+    let mut report = run(server, wire, workload);
+    for _ in 0..3 {
+        if workload[0] == "idle" || report["delivered"].as_u64() > Some(0) {
+            return report;
+        }
+        report = run(server, wire, workload);
+    }
+    panic!("{workload:?} on {wire} at {server} delivers nothing: {report}");
+}
+
+fn run(server: &str, wire: &str, workload: &[&str]) -> Value {
     let run = Command::new(Program::path("load"))
         .args(workload)
         .args(["--wire", wire, "--start"])
@@ -53,9 +66,6 @@ fn check(server: &str, wire: &str, workload: &[&str]) -> Value {
     let report: Value = serde_json::from_slice(&run.stdout).expect("JSON");
     for fault in ["lost", "misdelivered", "reordered", "wrong_callers"] {
         assert_eq!(report[fault], 0, "{what}");
-    }
-    if workload[0] != "idle" {
-        assert!(report["delivered"].as_u64() > Some(0), "{what}");
     }
     report
 }
@@ -102,8 +112,10 @@ fn resident_memory_does_not_grow_from_round_to_round() {
         .map(|size| size.as_u64().unwrap())
         .collect();
     assert_eq!(after.len(), 10);
-    // Pages that threads happen to hold just then differ by a hundredth or two.
-    assert!(after[9] <= after[1] + after[1] / 20, "{after:?}");
+    // Pages that threads happen to hold just then differ by a hundredth or two, and what gives back may
+    // not have had its turn on a busy machine after one of the last.
+    let least = after[7..].iter().min().expect("three rounds");
+    assert!(*least <= after[1] + after[1] / 20, "{after:?}");
 }
 
 /// What people and their pipelines look at.

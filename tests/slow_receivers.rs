@@ -8,6 +8,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use peak_alloc::PeakAlloc;
 use peer_data_server::{CloseReason, LifecycleEvent};
@@ -19,6 +20,7 @@ use tokio::net::{TcpSocket, TcpStream};
 static HEAP: PeakAlloc = PeakAlloc;
 
 const STALLED: usize = 1_000;
+const HOUR: Duration = Duration::from_secs(3_600);
 const MESSAGE: usize = 10_000;
 /// Room for the news that all of them are gone, too.
 const OUTBOX: usize = 400_000;
@@ -47,7 +49,11 @@ async fn stalled(address: SocketAddr) -> TcpStream {
 async fn a_thousand_stalled_receivers_take_the_memory_of_one() {
     rlimit::increase_nofile_limit(8_192).unwrap();
     let site = Host::Axum
-        .start_with(|builder| builder.max_message(MESSAGE).max_outbox(OUTBOX))
+        .start_with(|builder| {
+            // However long it takes, it is nothing but full outboxes that ends them.
+            let builder = builder.ping_interval(HOUR).write_timeout(HOUR);
+            builder.max_message(MESSAGE).max_outbox(OUTBOX)
+        })
         .await;
     let mut crowd = Vec::new();
     for _ in 0..STALLED {

@@ -24,11 +24,13 @@ pub(crate) fn server_log(signal: &Signal) -> Signal {
     signal.recast(text.into(), span)
 }
 
-/// One `["ipaddr","192.0.2.2"]` for each IPv4 address of this machine but the loopback's.
+/// One `["ipaddr","192.0.2.2"]` for each IPv4 address of this machine but the loopback's, and those of
+/// interfaces that are down, which Node does not list.
 pub(crate) fn addresses() -> Vec<Bytes> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces
         .into_iter()
+        .filter(if_addrs::Interface::is_oper_up)
         .map(|interface| interface.ip())
         .filter(|address| matches!(address, IpAddr::V4(v4) if !v4.is_loopback()))
         .map(|address| format!(r#"42["ipaddr",{}]"#, quote(&address.to_string())).into())

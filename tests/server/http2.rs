@@ -414,7 +414,7 @@ async fn streams_are_told_and_waited_for_when_the_server_ends() {
         assert!(json.text().await.contains("READY"));
         let mut packets = client.socket_io(Revision::V4).await;
         let server = site.server.clone();
-        let grace = std::time::Duration::from_secs(5);
+        let grace = std::time::Duration::from_secs(60);
         let ending = tokio::spawn(async move { server.shutdown(grace).await });
         let Message::Close(Some(frame)) = json.message().await else {
             panic!("no close frame");

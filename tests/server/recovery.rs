@@ -535,17 +535,23 @@ async fn nothing_is_lost_or_doubled_while_one_comes_back() {
     let site = Host::Axum.start_with(recovers).await;
     let (mut other, caller) = scene(&site).await;
     let (id, pid) = caller.vanish(&site).await;
-    let said = Arc::new(AtomicU64::new(0));
+    let (said, caught_up) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let is_over = Arc::new(AtomicBool::new(false));
     let speaker = {
-        let (server, said, is_over) = (site.server.clone(), said.clone(), is_over.clone());
+        let (server, is_over) = (site.server.clone(), is_over.clone());
+        let (said, caught_up) = (said.clone(), caught_up.clone());
         let id: PeerId = id.parse().expect("an id");
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 let number = said.fetch_add(1, Ordering::Relaxed);
                 let signal = Signal::new("NUMBER", None, &number).expect("a signal");
                 assert_eq!(server.to_peer(&id, &signal).delivered, 1, "{number}");
-                std::thread::sleep(Duration::from_micros(50));
+                // Less than is kept for one that is away, however slow it is to come back.
+                let mut is_far_ahead = true;
+                while is_far_ahead && !is_over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_micros(50));
+                    is_far_ahead = number > caught_up.load(Ordering::Relaxed) + 500;
+                }
             }
         })
     };
@@ -559,6 +565,7 @@ async fn nothing_is_lost_or_doubled_while_one_comes_back() {
             let (payload, seen) = heard(&socket.text().await);
             assert_eq!(payload, next, "{round}");
             (offset, next) = (Some(seen), next + 1);
+            caught_up.store(next, Ordering::Relaxed);
         }
         drop(socket);
         absent(&site, &id).await;

@@ -314,10 +314,24 @@ impl Peer {
         Heard { raw, attachments }
     }
 
+    /// What comes next besides heartbeats, which are answered: a test may take longer than they wait.
     async fn next_packet(&mut self) -> Packet {
-        match &mut self.line {
+        loop {
+            let packet = self.any_packet().await;
+            match packet {
+                Some(Packet::Text(ping)) if ping == "2" => self.send_packets("3", &[]).await,
+                Some(packet) => return packet,
+                None => {}
+            }
+        }
+    }
+
+    /// None: a ping that the websocket itself answers.
+    async fn any_packet(&mut self) -> Option<Packet> {
+        let packet = match &mut self.line {
             Line::Polling(polling) => polling.packet().await,
             Line::Socket(socket) => match (socket.frame().await, self.wire.revision()) {
+                (Frame::Ping, None) => return None,
                 (Frame::Text(text), _) => text.into(),
                 (Frame::Binary(data), Some(Revision::V3)) => {
                     data.strip_prefix(&[4]).expect("a message").into()
@@ -325,7 +339,8 @@ impl Peer {
                 (Frame::Binary(data), _) => Packet::Binary(data),
                 (other, _) => panic!("{other:?} instead of a packet"),
             },
-        }
+        };
+        Some(packet)
     }
 
     pub(crate) fn polling(&mut self) -> &mut Polling {

@@ -12,6 +12,8 @@ import { startServer } from "../support/server.mjs";
 
 const ROUNDS = 4;
 const AFTERWARDS = 150;
+/** So many before: old clients put all that waits into one POST, which has a maximum. */
+const ENOUGH = 2_000;
 
 let server;
 before(async () => (server = await startServer()));
@@ -23,7 +25,12 @@ const tick = () => new Promise((resolve) => setTimeout(resolve, 1));
 async function keepTalking(from, to, room, done) {
   let count = 0;
   for (let rest = AFTERWARDS; rest > 0; ) {
-    if (done()) rest -= 1;
+    if (done()) {
+      rest -= 1;
+    } else if (count === ENOUGH) {
+      await tick();
+      continue;
+    }
     const binary = from.name !== "plain JSON" && count % 7 === 0;
     const payload = binary ? [count, Buffer.from([count & 255])] : [count];
     from.send(event("CANDIDATE", { to: to.id, room, payload }));
