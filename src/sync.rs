@@ -24,12 +24,11 @@ impl Budget {
 
     /// Takes so much of it, if there is as much.
     pub(crate) fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.max;
-        if !fits {
-            self.give_back(bytes);
-        }
-        fits
+        // Not added first and taken back where it does not fit: others would be refused in between.
+        let taken = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
+            .is_ok()
     }
 
     #[cfg(test)]

@@ -79,11 +79,9 @@ pub(super) fn read(server: &PeerData, mount: Mount, request: &HttpRequest) -> Ta
         authority: uri.authority().map(Authority::as_str),
         address: request.peer_addr().map(|address| address.ip()),
         upgrade: offered(request),
-        header: &|name, show| {
-            let values = request.headers().get_all(name);
-            values
-                .filter_map(|value| value.to_str().ok())
-                .for_each(show);
+        lines: &|name, show| {
+            let lines = request.headers().get_all(name);
+            lines.map(HeaderValue::as_bytes).for_each(show);
         },
         each_header: &|show| {
             for (name, value) in request.headers() {

@@ -325,7 +325,9 @@ async fn read(mut new: mpsc::UnboundedReceiver<Abortable<Subscriber>>, gate: Gat
                 Some(subscriber) => all.push(subscriber),
                 None => return,
             },
-            Some(message) = all.next() => gate.deliver(message.payload),
+            // Copied: it is a part of what was read at once, all of which would be kept for as long as
+            // one signal of it waits for a slow receiver.
+            Some(message) = all.next() => gate.deliver(Bytes::copy_from_slice(&message.payload)),
         }
     }
 }

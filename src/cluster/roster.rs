@@ -172,9 +172,19 @@ impl Roster {
     ) {
         self.local.retain(|member| member.id != *peer);
         let waiting = self.unsaid.len();
-        self.unsaid.retain(|unsaid| match unsaid {
-            Unsaid::Join(Member { id, .. }, _) | Unsaid::Said(id, _) => id != peer,
+        let mut forgotten = 0;
+        self.unsaid.retain(|unsaid| {
+            let (id, signal) = match unsaid {
+                Unsaid::Join(member, signal) => (&member.id, signal.as_ref()),
+                Unsaid::Said(id, signal) => (id, Some(signal)),
+            };
+            if id == peer {
+                forgotten += signal.map_or(0, unsaid_cost);
+            }
+            id != peer
         });
+        self.unsaid_bytes -= forgotten;
+        self.budget.give_back(forgotten);
         if self.unsaid.len() < waiting {
             // Nobody has ever heard of it.
             return;
@@ -243,7 +253,7 @@ impl Roster {
 
     /// Whether that much more may wait to be said.
     fn reserve(&mut self, signal: &Signal) -> bool {
-        let bytes = signal.size() + CLUSTER_ITEM_OVERHEAD;
+        let bytes = unsaid_cost(signal);
         let fits = self.unsaid_bytes + bytes <= CLUSTER_UNSAID_BYTES && self.budget.take(bytes);
         if fits {
             self.unsaid_bytes += bytes;
@@ -288,6 +298,10 @@ impl Roster {
             silent,
         }
     }
+}
+
+fn unsaid_cost(signal: &Signal) -> usize {
+    signal.size() + CLUSTER_ITEM_OVERHEAD
 }
 
 impl Drop for Roster {

@@ -91,12 +91,20 @@ pub(super) async fn pump<S>(mut stream: S, mut connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut out = Segments::default();
-    if poll_fn(|cx| turn(&mut stream, &mut connection, &mut out, cx)).await == End::Said {
+    let mut unsent = Unsent::default();
+    if poll_fn(|cx| turn(&mut stream, &mut connection, &mut unsent, cx)).await == End::Said {
         // Boxed: few connections are closing at a time, and all others need not be as large.
         // TLS and HTTP/2 have last words of their own, in both directions.
-        Box::pin(linger(stream, connection, out, true)).await;
+        Box::pin(linger(stream, connection, unsent.out, true)).await;
     }
+}
+
+/// What has not left yet.
+#[derive(Default)]
+struct Unsent {
+    out: Segments,
+    /// The stream may keep some of what it was given: TLS takes what its socket does not.
+    kept: bool,
 }
 
 /// `may_speak`: there may come something yet.
@@ -143,7 +151,7 @@ fn turn_tcp(
 fn turn<S>(
     stream: &mut S,
     connection: &mut Connection,
-    out: &mut Segments,
+    Unsent { out, kept }: &mut Unsent,
     cx: &mut Context<'_>,
 ) -> Poll<End>
 where
@@ -151,6 +159,22 @@ where
 {
     let (mut blocked, mut heard) = (false, 0);
     loop {
+        if *kept && !blocked && !out.has_remaining() {
+            match Pin::new(&mut *stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    *kept = false;
+                    connection.progressed();
+                }
+                Poll::Ready(Err(_)) => {
+                    connection.lost();
+                    return Poll::Ready(End::Lost);
+                }
+                Poll::Pending => {
+                    connection.blocked();
+                    blocked = true;
+                }
+            }
+        }
         let read = |cx: &mut Context<'_>, buffer: &mut Vec<u8>| read(stream, cx, buffer);
         let backlog = out.has_remaining();
         match ready!(connection.poll_step(cx, backlog, blocked, &mut heard, read)) {
@@ -159,7 +183,10 @@ where
                     connection.transmit(out);
                 }
                 match write(stream, out, cx) {
-                    Poll::Ready(Ok(1..)) => connection.progressed(),
+                    Poll::Ready(Ok(1..)) => {
+                        *kept = true;
+                        connection.progressed();
+                    }
                     Poll::Ready(_) => {
                         connection.lost();
                         return Poll::Ready(End::Lost);
@@ -252,7 +279,93 @@ async fn say_goodbye<S>(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tokio::io::DuplexStream;
+
     use super::*;
+    use crate::id::PeerId;
+    use crate::server::PeerData;
+    use crate::server::simulation::connect;
+    use crate::signal::Signal;
+
+    /// Takes whatever it is given, and writes as much of it as it can when it is given something or
+    /// flushed: as TLS does.
+    struct Greedy {
+        inner: DuplexStream,
+        held: Vec<u8>,
+    }
+
+    impl Greedy {
+        fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            while !self.held.is_empty() {
+                let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held))?;
+                self.held.drain(..written);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Greedy {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Greedy {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_drain(cx)
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_stream_has_taken_leaves_without_more_to_say() {
+        let server = PeerData::new();
+        let (mut client, inner) = tokio::io::duplex(1_000);
+        let stream = Greedy {
+            inner,
+            held: Vec::new(),
+        };
+        let pumping = tokio::spawn(pump(stream, connect(&server)));
+        let mut ready = vec![0; 2];
+        client.read_exact(&mut ready).await.unwrap();
+        let length = usize::from(ready[1]);
+        let mut ready = vec![0; length];
+        client.read_exact(&mut ready).await.unwrap();
+        let ready: serde_json::Value = serde_json::from_slice(&ready).unwrap();
+        let id: PeerId = ready["payload"]["id"].as_str().unwrap().parse().unwrap();
+
+        let signal = Signal::new("NEWS", None, &"x".repeat(50_000)).unwrap();
+        assert_eq!(server.to_peer(&id, &signal).delivered, 1);
+        // A header of four bytes, and long before the next ping.
+        let mut news = vec![0; signal.json().len() + 4];
+        let read = client.read_exact(&mut news);
+        let in_time = tokio::time::timeout(Duration::from_secs(15), read).await;
+        in_time.expect("all of it").unwrap();
+        assert!(news.ends_with(&signal.json()));
+        drop(client);
+        pumping.await.unwrap();
+    }
 
     /// What a silent peer holds of the adapter, in one task. It has no room of its own for reading,
     /// for writing or for the goodbye: those are the thread's, or boxed when their time comes.

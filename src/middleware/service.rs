@@ -124,11 +124,9 @@ where
             authority: request.uri().authority().map(Authority::as_str),
             address: client_address(request.extensions()),
             upgrade: upgrade::offered(&request),
-            header: &|name, show| {
-                let values = headers.get_all(name).iter();
-                values
-                    .filter_map(|value| value.to_str().ok())
-                    .for_each(show);
+            lines: &|name, show| {
+                let lines = headers.get_all(name).iter();
+                lines.map(HeaderValue::as_bytes).for_each(show);
             },
             each_header: &|show| {
                 for (name, value) in headers {

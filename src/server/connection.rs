@@ -268,7 +268,7 @@ impl Connection {
         if is_cut || self.is_cut {
             let due = self
                 .peer
-                .with(|session| session.expect_rest(is_cut, has_ended, now));
+                .with(|session| session.expect_rest(self.link, is_cut, has_ended, now));
             self.server.schedule(&self.peer, due);
             self.is_cut = is_cut;
         }
@@ -421,6 +421,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.lost();
+        self.peer.with(|session| session.forget_unsaid(self.link));
         // Others may know it for longer; the socket is not to stay open for that.
         self.take_socket();
     }

@@ -236,9 +236,9 @@ mod tests {
             authority: Some("authority.test"),
             address: "10.0.0.1".parse().ok(),
             upgrade: Upgrade::Never,
-            header: &|name, show| {
+            lines: &|name, show| {
                 let found = headers.iter().filter(|(found, _)| *found == name);
-                found.for_each(|(_, value)| show(value));
+                found.for_each(|(_, value)| show(value.as_bytes()));
             },
             each_header: &|_| {},
         })

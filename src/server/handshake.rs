@@ -150,9 +150,9 @@ mod tests {
             authority: None,
             address: "192.0.2.1".parse().ok(),
             upgrade: Upgrade::Never,
-            header: &|name, show| {
+            lines: &|name, show| {
                 let found = headers.iter().filter(|(found, _)| *found == name);
-                found.for_each(|(_, value)| show(value));
+                found.for_each(|(_, value)| show(value.as_bytes()));
             },
             each_header: &|show| headers.iter().for_each(|(name, value)| show(name, value)),
         };
@@ -171,7 +171,7 @@ mod tests {
                 authority: None,
                 address: None,
                 upgrade: Upgrade::Never,
-                header: &|_, _| {},
+                lines: &|_, _| {},
                 each_header: &|show| show("x", value),
             };
             let read = Handshake::read(&head, &Edge::default(), false, 9);

@@ -34,7 +34,7 @@ mod recovery;
 mod request;
 mod shutdown;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 mod sweeper;
 #[cfg(feature = "tracing")]
 mod trace;

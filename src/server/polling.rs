@@ -334,7 +334,8 @@ impl Post {
         poll_fn(|cx| {
             let over = self.peer.with(|session| {
                 session.wake_post(cx.waker());
-                session.is_closed()
+                // Nor is there anybody to keep waiting in an absence: who comes back needs the turn.
+                matches!(session.check_post(), Err(PollRefused::Gone))
             });
             if over {
                 return Poll::Ready(());

@@ -289,9 +289,9 @@ mod tests {
             authority: None,
             address: address.parse().ok(),
             upgrade: Upgrade::Header,
-            header: &|name, show| {
+            lines: &|name, show| {
                 let found = headers.iter().filter(|(found, _)| *found == name);
-                found.for_each(|(_, value)| show(value));
+                found.for_each(|(_, value)| show(value.as_bytes()));
             },
             each_header: &|_| {},
         };

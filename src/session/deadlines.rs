@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::heartbeat::Beat;
 use super::state::State;
-use super::{Session, Wire};
+use super::{Link, Session, Wire};
 use crate::ending::CloseReason;
 use crate::observe::Upgrade;
 use crate::wire::engine;
@@ -77,14 +77,19 @@ impl Session {
         }
     }
 
-    /// All is read that has come: whether the last message `is_cut`, and whether messages ended since the
-    /// last time. The rest has the time of a POST's body. Returns until when.
+    /// All is read that has come by the websocket that carries the session: whether the last message
+    /// `is_cut`, and whether messages ended since the last time. The rest has the time of a POST's body.
+    /// Returns until when. A websocket that does not carry it yet has the time of an upgrade.
     pub(crate) fn expect_rest(
         &mut self,
+        link: Link,
         is_cut: bool,
         has_ended: bool,
         now: Instant,
     ) -> Option<Instant> {
+        if !self.state.carries(link) {
+            return None;
+        }
         if !is_cut && self.assembly.is_none() {
             self.rest_by = None;
         } else if has_ended || self.rest_by.is_none() {

@@ -2,7 +2,7 @@
 
 use super::presence::Presence;
 use super::state::State;
-use super::{Session, Wire};
+use super::{Link, Session, Wire};
 use crate::ending::CloseReason;
 use crate::identity::Identity;
 use crate::observe::{self, Upgrade};
@@ -52,12 +52,27 @@ impl Session {
             }
             _ => {}
         }
+        // Whoever knows the peer may keep the session for long.
+        self.recovery = None;
+        if self.is_between_polls() {
+            self.outbox.clear();
+        }
         self.state = State::Closed {
             reason,
             last: self.state.carrier(),
             reported: false,
         };
         self.stirred = true;
+    }
+
+    /// The websocket with that link is over, and with it the only way by which its session's last words
+    /// could leave.
+    pub(crate) fn forget_unsaid(&mut self, link: Link) {
+        if let State::Closed { last, .. } = self.state
+            && last == Some(link)
+        {
+            self.outbox.clear();
+        }
     }
 
     /// Ends the session once its client can be told: at its next GET, if none is waiting. False: that

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::intent::Head;
+use super::intent::{Head, text};
 
 /// The addresses and networks whose word is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,17 +29,18 @@ impl TrustedProxies {
 
     /// The address of the client: of whoever connected, or, while that is a trusted proxy, of whom
     /// it says that it speaks for. `X-Forwarded-For` is read from its end, where the nearest
-    /// proxy writes. Something there that is no address ends the search: whatever stands before
-    /// it, nobody vouches for, so the last address that somebody does vouch for is the answer.
+    /// proxy writes. Something there that is no address, and be it no text, ends the search: whatever
+    /// stands before it, nobody vouches for, so the last address that somebody does vouch for is the
+    /// answer. Of a line that a proxy has added to, what the client wrote must not hide the rest.
     pub(crate) fn client_address(&self, head: &Head<'_>) -> Option<IpAddr> {
         let mut address = head.address?.to_canonical();
         if !self.trusts(address) {
             return Some(address);
         }
         let mut lines = Vec::new();
-        (head.header)("x-forwarded-for", &mut |line| lines.push(line));
-        let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
-        for entry in entries.map_while(read_address) {
+        (head.lines)("x-forwarded-for", &mut |line| lines.push(line));
+        let entries = lines.iter().rev().copied().flat_map(entries_from_the_end);
+        for entry in entries.map_while(|entry| read_address(text(entry)?)) {
             address = entry;
             if !self.trusts(address) {
                 break;
@@ -54,14 +55,19 @@ impl TrustedProxies {
     pub(crate) fn forwarded_host<'a>(&self, head: &Head<'a>) -> Option<&'a str> {
         head.address.filter(|address| self.trusts(*address))?;
         let mut last = None;
-        (head.header)("x-forwarded-host", &mut |line| last = Some(line));
-        last?.rsplit(',').next().map(str::trim)
+        (head.lines)("x-forwarded-host", &mut |line| last = Some(line));
+        let entry = entries_from_the_end(last?).next()?;
+        text(entry).map(str::trim)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
+}
+
+fn entries_from_the_end(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.rsplit(|byte| *byte == b',')
 }
 
 fn read_network(text: &str) -> Option<IpNet> {
@@ -123,9 +129,9 @@ mod tests {
             authority: None,
             address: from.parse().ok(),
             upgrade: Upgrade::Never,
-            header: &|name, show| {
+            lines: &|name, show| {
                 if name == header {
-                    lines.iter().copied().for_each(show);
+                    lines.iter().map(|line| line.as_bytes()).for_each(show);
                 }
             },
             each_header: &|_| {},
@@ -196,6 +202,7 @@ mod tests {
             "2001:db8::9]",
             "\"203.0.113.9\"",
             "for=203.0.113.9",
+            "\u{ff}",
         ] {
             for (line, expected) in [
                 (format!("203.0.113.9, {nonsense}"), "10.0.0.1"),
@@ -229,6 +236,7 @@ mod tests {
             (&["evil.test, example.org:8443"], "example.org:8443"),
             (&["evil.test", " example.org "], "example.org"),
             (&["example.org,"], ""),
+            (&["\u{ff}, example.org"], "example.org"),
         ] {
             assert_eq!(host("10.0.0.1", lines).as_deref(), Some(expected));
             assert_eq!(host("::ffff:10.0.0.1", lines).as_deref(), Some(expected));

@@ -22,8 +22,8 @@ pub(crate) struct Head<'a> {
     /// The other end of the connection, as far as the framework knows: a client or a proxy.
     pub(crate) address: Option<IpAddr>,
     pub(crate) upgrade: Upgrade,
-    /// Shows each value of the header of that lower-case name, as far as it is text.
-    pub(crate) header: &'a HeaderLookup<'a>,
+    /// Shows each line of the header of that lower-case name.
+    pub(crate) lines: &'a HeaderLookup<'a>,
     /// Shows the name, in lower case, and the value of each header line that is text.
     pub(crate) each_header: &'a HeaderTour<'a>,
 }
@@ -38,27 +38,40 @@ pub(crate) enum Upgrade {
     Connect,
 }
 
-pub(crate) type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&'a str)) + 'a;
+pub(crate) type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&'a [u8])) + 'a;
 pub(crate) type HeaderTour<'a> = dyn Fn(&mut dyn FnMut(&'a str, &'a str)) + 'a;
 
 impl<'a> Head<'a> {
+    /// Shows each line of a header that is text.
+    pub(super) fn texts(&self, name: &str, show: &mut dyn FnMut(&'a str)) {
+        (self.lines)(name, &mut |line| {
+            text(line).into_iter().for_each(&mut *show);
+        });
+    }
+
     /// The first value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
         let mut first = None;
-        (self.header)(name, &mut |value| first = first.or(Some(value)));
+        self.texts(name, &mut |value| first = first.or(Some(value)));
         first
     }
 
     /// Whether a header, which may be a list on several lines, has `token` among its values.
     fn has_token(&self, name: &str, token: &str) -> bool {
         let mut has = false;
-        (self.header)(name, &mut |value| {
+        self.texts(name, &mut |value| {
             has |= value
                 .split(',')
                 .any(|part| part.trim().eq_ignore_ascii_case(token));
         });
         has
     }
+}
+
+/// What a header says, if that is visible ASCII (RFC 9110, 5.5).
+pub(super) fn text(line: &[u8]) -> Option<&str> {
+    let is_text = line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_text.then(|| std::str::from_utf8(line).ok()).flatten()
 }
 
 /// What a request is looked at for.

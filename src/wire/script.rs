@@ -60,7 +60,7 @@ impl Script {
     /// Whether the client has these bytes already (RFC 9110, 13.1.2: tags compare weakly).
     fn is_known(&self, head: &Head<'_>) -> bool {
         let mut known = false;
-        (head.header)("if-none-match", &mut |line| {
+        head.texts("if-none-match", &mut |line| {
             let mut tags = line.split(',').map(str::trim);
             known |=
                 tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag);
@@ -88,9 +88,9 @@ mod tests {
             authority: None,
             address: None,
             upgrade: Upgrade::Header,
-            header: &|name, show| {
+            lines: &|name, show| {
                 if name == "if-none-match" {
-                    known.iter().copied().for_each(show);
+                    known.iter().map(|known| known.as_bytes()).for_each(show);
                 }
             },
             each_header: &|_| {},

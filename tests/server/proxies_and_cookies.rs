@@ -143,6 +143,8 @@ async fn a_trusted_proxy_speaks_for_its_clients() {
         ("[2001:db8::9]:4711", "2001:db8::9"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
         ("203.0.113.9, unknown", "127.0.0.1"),
+        // What is no text, before what a proxy added to it.
+        ("\u{ff}, 203.0.113.9", "203.0.113.9"),
         ("", "127.0.0.1"),
     ] {
         let found = address(&site, &mut seen, said).await;

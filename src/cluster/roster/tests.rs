@@ -457,6 +457,16 @@ fn what_waits_to_be_said_is_bounded() {
         .iter()
         .filter(|effect| matches!(effect, Effect::Lost(1)));
     assert_eq!(lost.count(), 7);
+
+    // Whoever leaves takes along what was to be said of it.
+    let budget = Arc::clone(&roster.budget);
+    world.join(0, 1);
+    world.leave(0, 0);
+    let roster = world.rosters[0].as_ref().unwrap();
+    assert!(roster.unsaid_bytes < 1_000, "that of the other");
+    assert_eq!(budget.used(), roster.unsaid_bytes);
+    world.leave(0, 1);
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]

@@ -437,9 +437,9 @@ impl PeerData {
                 authority: None,
                 address: None,
                 upgrade: Upgrade::Never,
-                header: &|name, show| {
+                lines: &|name, show| {
                     let values = headers.iter().filter(|(other, _)| *other == name);
-                    values.for_each(|(_, value)| show(value));
+                    values.for_each(|(_, value)| show(value.as_bytes()));
                 },
                 each_header: &|show| {
                     let lines = headers.iter();

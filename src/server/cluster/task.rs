@@ -87,7 +87,9 @@ impl Cluster {
         }
         // If nobody hears it, they notice by the silence.
         let _ = self.publish(Target::All, &Parcel::Goodbye);
-        self.stopped.store(true, Ordering::Release);
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return false;
+        }
         lock(&self.nodes).lost();
         self.counters.metrics.connected(false);
         true

@@ -14,7 +14,8 @@ mod record;
 mod relayed;
 mod wire;
 
-pub(super) use wire::{Socket, ask, connect, frame};
+pub(crate) use wire::connect;
+pub(super) use wire::{Socket, ask, frame};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

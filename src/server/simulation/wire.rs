@@ -58,7 +58,7 @@ pub(super) fn ask_with(server: &PeerData, path: &str, protocols: &str) -> Task {
 }
 
 /// A websocket that speaks plain JSON.
-pub(in crate::server) fn connect(server: &PeerData) -> Connection {
+pub(crate) fn connect(server: &PeerData) -> Connection {
     let Task::Socket(socket) = ask(server, "GET", "/peer-data", "", true) else {
         panic!("no websocket");
     };
@@ -86,9 +86,9 @@ fn task(
         authority: None,
         address: None,
         upgrade: Upgrade::Header,
-        header: &|name, show| {
+        lines: &|name, show| {
             let found = headers.iter().filter(|(other, _)| *other == name);
-            found.for_each(|(_, value)| show(value));
+            found.for_each(|(_, value)| show(value.as_bytes()));
         },
         each_header: &|show| headers.iter().for_each(|(name, value)| show(name, value)),
     };

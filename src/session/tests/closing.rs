@@ -201,3 +201,26 @@ fn a_probe_is_heard_while_its_session_is_congested() {
     client.says(link, "5");
     assert!(client.session.is_congested(link));
 }
+
+#[test]
+fn what_nobody_can_be_told_any_more_is_not_kept() {
+    let mut client = Client::polling(V4);
+    client.session.push("4x".repeat(300).into());
+    client.session.close(CloseReason::Kicked);
+    assert_eq!(
+        client.session.outbox.cost(),
+        0,
+        "no GET waits, and none will be answered"
+    );
+
+    let (mut client, link) = Client::socket(V4);
+    client.session.push("4x".repeat(300).into());
+    client.session.close(CloseReason::Kicked);
+    assert_ne!(
+        client.session.outbox.cost(),
+        0,
+        "its websocket may still take it"
+    );
+    client.session.forget_unsaid(link);
+    assert_eq!(client.session.outbox.cost(), 0);
+}

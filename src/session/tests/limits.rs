@@ -176,8 +176,8 @@ fn only_the_websocket_that_counts_can_stall() {
 fn the_rest_of_what_has_begun_has_its_time() {
     // A frame that is cut, an event without its attachments: nothing else would end either.
     let begin: [fn(&mut Client, Link); 2] = [
-        |client, _| {
-            let due = client.session.expect_rest(true, false, client.now);
+        |client, link| {
+            let due = client.session.expect_rest(link, true, false, client.now);
             assert_eq!(due, Some(client.now + seconds(30)));
         },
         |client, link| assert_eq!(client.says(link, r#"451-["message",{}]"#), None),
@@ -188,7 +188,7 @@ fn the_rest_of_what_has_begun_has_its_time() {
         begin(&mut client, link);
         client.at(seconds(20));
         client.says(link, "2");
-        begin_goes_on(&mut client);
+        begin_goes_on(&mut client, link);
         client.at(just_before(35));
         assert_eq!(client.ending(), None);
         client.at(seconds(35));
@@ -197,9 +197,9 @@ fn the_rest_of_what_has_begun_has_its_time() {
 }
 
 /// What comes in between is no more of it.
-fn begin_goes_on(client: &mut Client) {
+fn begin_goes_on(client: &mut Client, link: Link) {
     if client.session.assembly.is_none() {
-        client.session.expect_rest(true, false, client.now);
+        client.session.expect_rest(link, true, false, client.now);
     }
 }
 
@@ -210,7 +210,7 @@ fn whoever_says_one_thing_after_the_other_has_all_the_time() {
         client.at(seconds(second * 10));
         client.says(link, "2");
         // The message before has ended, and the next has begun.
-        client.session.expect_rest(true, true, client.now);
+        client.session.expect_rest(link, true, true, client.now);
     }
     client.says(link, r#"452-["message",{}]"#);
     for second in [215, 240] {
@@ -219,15 +219,34 @@ fn whoever_says_one_thing_after_the_other_has_all_the_time() {
     }
     assert_eq!(client.ending(), None);
     assert!(client.session.assembly.is_none());
-    client.session.expect_rest(false, true, client.now);
+    client.session.expect_rest(link, false, true, client.now);
     assert_eq!(client.session.rest_by, None);
 
     // Nor does time count in which the server itself does not read.
-    client.session.expect_rest(true, false, client.now);
+    client.session.expect_rest(link, true, false, client.now);
     client.session.leave_unread();
     client.at(seconds(280));
     assert_eq!(client.ending(), None);
     client.session.read_again(client.now);
     client.at(just_before(310));
     client.says(link, "2");
+}
+
+#[test]
+fn a_probe_that_is_cut_short_is_nothing_to_its_session() {
+    let mut client = Client::polling(V3);
+    let link = client.probes();
+    assert_eq!(
+        client.session.expect_rest(link, true, false, client.now),
+        None
+    );
+    assert_eq!(client.session.rest_by, None);
+    client.says(link, "2probe");
+    client.says(link, "5");
+    let due = client.session.expect_rest(link, true, true, client.now);
+    assert_eq!(
+        due,
+        Some(client.now + seconds(30)),
+        "it carries the session"
+    );
 }

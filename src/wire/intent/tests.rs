@@ -31,9 +31,9 @@ fn read_known(
         authority: None,
         address: None,
         upgrade,
-        header: &|name, show| {
+        lines: &|name, show| {
             let found = headers.iter().filter(|(found, _)| *found == name);
-            found.for_each(|(_, value)| show(value));
+            found.for_each(|(_, value)| show(value.as_bytes()));
         },
         each_header: &|_| {},
     };
