@@ -369,6 +369,12 @@ pub(crate) const CLUSTER_UNKNOWN_BODY_BYTES: usize = 16 << 10;
 /// Bytes of all such bodies. 16 MiB: a thousand of them. Over it their nodes are asked at once.
 pub(crate) const CLUSTER_UNKNOWN_BYTES: usize = 16 << 20;
 
+/// Bytes of requests to other nodes that wait for an answer, but for bodies whose sessions are known. 8 MiB:
+/// half of what waits for the bus ([`CLUSTER_OUTBOX_BYTES`]), so that whoever asks for sessions that nobody has
+/// never keeps a signal from it; and 400 for each of [`CLUSTER_REQUESTS`], twice what a poll takes. Over it:
+/// 503.
+pub(crate) const CLUSTER_UNKNOWN_REQUEST_BYTES: usize = 8 << 20;
+
 /// How long a peer waits to be told what became of a signal for one whom its node does not know. 2 s:
 /// many round trips. Then it is told `busy`.
 pub(crate) const CLUSTER_OUTCOME_TIME: Duration = Duration::from_secs(2);

@@ -31,6 +31,12 @@ impl Budget {
             .is_ok()
     }
 
+    /// The same, until what is returned is dropped.
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reserved<'_>> {
+        let budget = self;
+        self.take(bytes).then(|| Reserved { budget, bytes })
+    }
+
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
@@ -38,5 +44,18 @@ impl Budget {
 
     pub(crate) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A part of a budget.
+#[derive(Debug)]
+pub(crate) struct Reserved<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
     }
 }

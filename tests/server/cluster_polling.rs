@@ -198,6 +198,44 @@ async fn a_body_that_is_too_long_is_refused_where_it_comes() {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_nobodys_sessions_leaves_the_bus_to_others() {
+    let (bus, nodes) = cluster::<2>().await;
+    let mut ann = nodes[0].join(Wire::Polling(Revision::V4)).await;
+    let guess = guess(&nodes[0], &ann.polling().target());
+    let padding = "x".repeat(60_000);
+    let guess = format!("{guess}&x={padding}");
+    let ask = async || Request::get(&guess).start(nodes[1].site.address).await;
+    // Nobody answers: each question goes on waiting.
+    bus.split(&[nodes[0].id]);
+    let mut waiting = Vec::new();
+    for _ in 0..(8 << 20) / padding.len() {
+        waiting.push(ask().await);
+    }
+    nodes[1].site.catch_up().await;
+    assert_eq!(ask().await.response().await.status, 503);
+
+    bus.heal();
+    drop(waiting);
+    let answer = within("those who have hung up to give way", async {
+        loop {
+            let answer = ask().await.response().await;
+            if answer.status != 503 {
+                return answer;
+            }
+        }
+    });
+    answer.await.is_unknown_session();
+}
+
+/// The target of a client that knows of a session's node and nothing else.
+fn guess(node: &Node, target: &str) -> String {
+    let (head, sid) = target.split_once("sid=").expect("a session");
+    let (node, secret) = sid.split_at(node.id.as_str().len());
+    let secret: String = secret.chars().rev().collect();
+    format!("{head}sid={node}{secret}")
+}
+
+#[tokio::test]
 async fn a_long_body_comes_only_for_a_session_that_its_node_knows() {
     let (bus, nodes) = cluster::<2>().await;
     for revision in Revision::BOTH {
@@ -219,13 +257,11 @@ async fn a_long_body_comes_only_for_a_session_that_its_node_knows() {
         nodes[1].server.find_members(&room()).await;
 
         // Somebody's who knows of her node and nothing else does not.
-        let (head, sid) = target.split_once("sid=").unwrap();
-        let (node, secret) = sid.split_at(nodes[0].id.as_str().len());
-        let guess = format!(
-            "{head}sid={node}{}",
-            secret.chars().rev().collect::<String>()
-        );
-        begin(&guess).await.response().await.is_unknown_session();
+        begin(&guess(&nodes[0], &target))
+            .await
+            .response()
+            .await
+            .is_unknown_session();
         // Nor a second one of hers, while the first is coming.
         assert_eq!(begin(&target).await.response().await.status, 503);
 

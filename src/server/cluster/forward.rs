@@ -165,7 +165,7 @@ impl PeerData {
         };
         match head.method {
             "GET" => Some(Task::Later(Later::new(async move {
-                Opened::Answer(asking.answer().await)
+                Opened::Answer(asking.answer(Asks::Whoever).await)
             }))),
             "POST" => Some(Task::Post(Post::Elsewhere(asking))),
             _ => None,
@@ -193,6 +193,15 @@ impl Post {
     }
 }
 
+/// For whom a question is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// A session whose node has said that it knows it.
+    Owner,
+    /// Anybody's that names a node.
+    Whoever,
+}
+
 /// A request that is to be asked of another node.
 pub(crate) struct Asking {
     server: PeerData,
@@ -207,19 +216,21 @@ impl Asking {
     ) -> Reply {
         let body = self.collect(next);
         let patience = self.server.inner.settings.limits.body_timeout;
-        match tokio::time::timeout(patience, body).await {
-            Ok(Ok(body)) => self.question.body = body,
+        let asks;
+        (self.question.body, asks) = match tokio::time::timeout(patience, body).await {
+            Ok(Ok(collected)) => collected,
             Ok(Err(reply)) => return reply,
             Err(_) => return self.refuse(Refusal::BodyTimeout),
-        }
-        self.answer().await
+        };
+        self.answer(asks).await
     }
 
-    /// All of the body. The session's node is asked about it first, if it is long.
+    /// All of the body, and whether its session is known. The session's node is asked about it first, if
+    /// it is long.
     async fn collect<E>(
         &self,
         mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, E>>>,
-    ) -> Result<Bytes, Reply> {
+    ) -> Result<(Bytes, Asks), Reply> {
         let max = self.server.inner.settings.limits.max_message;
         let length = self.question.header("content-length");
         if length.is_some_and(|length| length.parse().is_ok_and(|length: u64| length > max as u64))
@@ -231,7 +242,8 @@ impl Asking {
         let mut body = Body::new(&cluster.bodies, self.sid);
         loop {
             let piece = match poll_fn(&mut next).await {
-                None => return Ok(body.take()),
+                None if body.is_known() => return Ok((body.take(), Asks::Owner)),
+                None => return Ok((body.take(), Asks::Whoever)),
                 Some(Ok(piece)) if body.len().saturating_add(piece.len()) <= max => piece,
                 Some(Ok(_)) => return Err(self.refuse(Refusal::TooLarge)),
                 Some(Err(_)) => return Err(self.refuse(Refusal::BadRequest)),
@@ -240,7 +252,9 @@ impl Asking {
                 if body.is_known() {
                     return Err(self.refuse(Refusal::Unavailable));
                 }
-                let reply = self.ask(self.question.expecting().write()).await;
+                let reply = self
+                    .ask(self.question.expecting().write(), Asks::Whoever)
+                    .await;
                 if reply.status != CONTINUE {
                     return Err(reply);
                 }
@@ -251,18 +265,25 @@ impl Asking {
         }
     }
 
-    async fn answer(mut self) -> Reply {
+    async fn answer(mut self, asks: Asks) -> Reply {
         let question = self.question.write();
         // Its memory need not wait together with the client.
         self.question.body = Bytes::new();
-        self.ask(question).await
+        self.ask(question, asks).await
     }
 
     /// Asks, and waits for the answer. Dropped before, it tells the other node that its client has
     /// cut the request.
-    async fn ask(&self, question: Bytes) -> Reply {
+    async fn ask(&self, question: Bytes, asks: Asks) -> Reply {
         let Some(cluster) = self.server.cluster() else {
             return self.refuse(Refusal::SessionUnknown);
+        };
+        let counted = match asks {
+            Asks::Owner => 0,
+            Asks::Whoever => question.len(),
+        };
+        let Some(_room) = cluster.questions.reserve(counted) else {
+            return self.refuse(Refusal::Unavailable);
         };
         let limits = &self.server.inner.settings.limits;
         // The longest that a session can be silent, and some more.

@@ -38,7 +38,10 @@ use crate::cluster::{
 };
 use crate::error::Error;
 use crate::id::{NodeId, PeerId, RoomId, SessionId};
-use crate::limits::{CLUSTER_ALL_UNSAID_BYTES, CLUSTER_LEAVE_TIME, CLUSTER_OVERLOAD_TIME, Limits};
+use crate::limits::{
+    CLUSTER_ALL_UNSAID_BYTES, CLUSTER_LEAVE_TIME, CLUSTER_OVERLOAD_TIME,
+    CLUSTER_UNKNOWN_REQUEST_BYTES, Limits,
+};
 use crate::sync::{Budget, lock};
 use agenda::Agenda;
 use bodies::Bodies;
@@ -77,6 +80,8 @@ pub(super) struct Cluster {
     pieces: Mutex<Pieces>,
     requests: Mutex<Requests>,
     bodies: Mutex<Bodies>,
+    /// What waits for an answer of another node that may not know what it is about.
+    questions: Budget,
     serving: Mutex<Serving>,
     searches: Mutex<Searches>,
     counters: Counters,
@@ -116,6 +121,7 @@ impl Cluster {
             pieces: Mutex::default(),
             requests: Mutex::default(),
             bodies: Mutex::default(),
+            questions: Budget::new(CLUSTER_UNKNOWN_REQUEST_BYTES),
             serving: Mutex::default(),
             searches: Mutex::default(),
             counters: Counters::new(),
