@@ -237,6 +237,10 @@ impl Builder {
     /// last place at the same moment at different nodes both get it, and a node that has no member in
     /// a room lets its first one in even if the room is full: it does not know yet who else is there.
     ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) has one then if it is not called within a tokio runtime.
+    ///
     /// ```
     /// use peer_data_server::{MemoryBus, PeerData};
     ///

@@ -81,7 +81,7 @@ pub enum LifecycleEvent {
 /// The events of a server from [`PeerData::lifecycle`] on.
 ///
 /// Every subscription sees all events. While there is none, they cost nothing. It does not keep
-/// the server alive.
+/// the server alive, but events that it has and nobody has read do, as the [`Peer`]s in them.
 pub struct Lifecycle {
     events: Receiver<LifecycleEvent>,
 }

@@ -233,6 +233,10 @@ impl PeerData {
     ///
     /// Dropped before it is done, the others may have to wait for 15 seconds.
     ///
+    /// # Panics
+    ///
+    /// On a bus, outside of a tokio runtime that has its timer enabled.
+    ///
     /// ```
     /// use peer_data_server::{MemoryBus, PeerData};
     ///

@@ -93,6 +93,10 @@ impl PeerData {
     /// # Cancellation
     ///
     /// It can be dropped at any time.
+    ///
+    /// # Panics
+    ///
+    /// On a bus, outside of a tokio runtime that has its timer enabled.
     pub async fn find_members(&self, room: &RoomId) -> Vec<PeerId> {
         let Some(cluster) = self.cluster() else {
             return self.members(room);
