@@ -40,8 +40,7 @@ const WORKLOADS: [&[&str]; 4] = [
     &["idle", "--conns", "4", "--hold", "0", "--talk", "yes"],
 ];
 
-/// What is measured begins with the last fifth of a second, in which a busy machine may not have got
-/// to the server: then it is tried again.
+/// A server that did not have its turn in the fifth of a second that is measured is tried again.
 fn check(server: &str, wire: &str, workload: &[&str]) -> Value {
     let mut report = run(server, wire, workload);
     for _ in 0..3 {
@@ -112,10 +111,8 @@ fn resident_memory_does_not_grow_from_round_to_round() {
         .map(|size| size.as_u64().unwrap())
         .collect();
     assert_eq!(after.len(), 10);
-    // Pages that threads happen to hold just then differ by a hundredth or two, and what gives back may
-    // not have had its turn on a busy machine after one of the last.
-    let least = after[7..].iter().min().expect("three rounds");
-    assert!(*least <= after[1] + after[1] / 20, "{after:?}");
+    // Pages that threads happen to hold just then differ by a hundredth or two.
+    assert!(after[9] <= after[1] + after[1] / 20, "{after:?}");
 }
 
 /// What people and their pipelines look at.
