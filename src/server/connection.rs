@@ -21,7 +21,7 @@ use crate::clock;
 use crate::ending::CloseReason;
 use crate::error::Refused;
 use crate::id::SessionId;
-use crate::session::{Charged, Link, Look, Session, Transmit, Wire};
+use crate::session::{Charged, Link, Look, Session, Ticket, Transmit, Wire};
 use crate::wire::frame::{self, Assembler, CloseCode, FrameError, FrameLimits, Message};
 use crate::wire::segments::Segments;
 
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     /// Bytes that cannot be dealt with yet, at most one read, and what they wait for.
     stash: Vec<u8>,
     waiting: Option<Waiting>,
+    /// The runtime has asked the system for news since this GET came.
+    asked_for: Option<Ticket>,
     /// The client has said too much: when it is read again.
     pause: Option<Pin<Box<Sleep>>>,
     /// The session knows that this socket takes nothing.
@@ -70,6 +72,8 @@ enum Waiting {
     Turn(Pin<Box<dyn Future<Output = Turn> + Send>>),
     /// The application decides about what the client has asked for.
     Hook(Waits, Turn),
+    /// The runtime may not know yet of what came before this GET.
+    News(Waits, Ticket),
 }
 
 impl Connection {
@@ -87,6 +91,7 @@ impl Connection {
             heard_goodbye: false,
             stash: Vec::new(),
             waiting: None,
+            asked_for: None,
             pause: None,
             blocked: false,
             way_out: WayOut::None,
@@ -158,6 +163,14 @@ impl Connection {
                     return Poll::Pending;
                 }
                 turn
+            }
+            Some(Waiting::News(mut wait, get)) => {
+                if wait.as_mut().poll(cx).is_pending() {
+                    self.waiting = Some(Waiting::News(wait, get));
+                    return Poll::Pending;
+                }
+                self.asked_for = Some(get);
+                return Poll::Ready(());
             }
         };
         let mut bytes = mem::take(&mut self.stash);
@@ -279,9 +292,20 @@ impl Connection {
             .with(|session| session.close_link(self.link, reason));
     }
 
-    /// There is nothing more to read for now.
-    pub(super) fn heard_out(&self) {
-        self.peer.with(|session| session.hear_out(self.link));
+    /// There is nothing more to read for now. False: there is something to wait for before that is certain.
+    /// A GET that waits beside a websocket which may take over may have come by another thread, after what
+    /// this one's runtime has not heard of yet: it has to ask the system once more.
+    pub(super) fn heard_out(&mut self) -> bool {
+        let unsure = self.peer.with(|session| {
+            let get = session.poll_beside(self.link);
+            if get.is_none() || get == self.asked_for {
+                session.hear_out(self.link);
+                return None;
+            }
+            get
+        });
+        self.waiting = unsure.map(|get| Waiting::News(others_first(), get));
+        unsure.is_none()
     }
 
     /// The socket has ended or broken, or this side is about to end it.

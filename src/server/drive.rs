@@ -17,7 +17,8 @@ const TURN_BYTES: usize = 64 << 10;
 /// [`max_packets`](crate::Limits::max_packets).
 pub(super) const TURN_EVENTS: usize = 256;
 
-/// To be waited for by whoever has acted on so many events: others come first.
+/// To be waited for by whoever has acted on so many events: others come first, and the runtime asks the
+/// system for news.
 pub(super) fn others_first() -> Waits {
     Box::pin(tokio::task::yield_now())
 }
@@ -102,10 +103,9 @@ impl Connection {
                         return Poll::Ready(Step::Lost);
                     }
                     Poll::Pending => {
-                        if !carries {
-                            self.heard_out();
+                        if carries || self.heard_out() {
+                            return Poll::Pending;
                         }
-                        return Poll::Pending;
                     }
                 }
             } else if self.poll_waiting(cx, clock::now()).is_pending() {

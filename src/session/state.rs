@@ -325,6 +325,18 @@ impl Session {
         }
     }
 
+    /// The GET that waits while the websocket with that link may take over.
+    pub(crate) fn poll_beside(&self, link: Link) -> Option<Ticket> {
+        match &self.state {
+            State::Polling(Polling {
+                get,
+                probe: Some(probe),
+                ..
+            }) if probe.link == link => *get,
+            _ => None,
+        }
+    }
+
     /// Asks to be woken when the session ends, while a POST's body is awaited.
     pub(crate) fn wake_post(&mut self, waker: &Waker) {
         self.post = Some(waker.clone());
