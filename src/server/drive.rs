@@ -143,11 +143,25 @@ mod tests {
         (server.build().unwrap(), count)
     }
 
-    /// So many frames as clients send them, with a mask that changes nothing.
+    /// So many frames as clients send them.
     fn frames(count: usize) -> Vec<u8> {
-        let length = u8::try_from(CHAT.len()).unwrap();
-        let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], CHAT.as_bytes()].concat();
-        frame.repeat(count)
+        frame(CHAT).repeat(count)
+    }
+
+    /// With a mask that changes nothing.
+    fn frame(text: &str) -> Vec<u8> {
+        let length = u8::try_from(text.len()).unwrap();
+        [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+    }
+
+    /// The id of a new session on long-polling.
+    fn session(server: &PeerData) -> String {
+        let query = "EIO=3&transport=polling";
+        let Task::Answer(opened) = ask(server, "GET", "/socket.io/", query, false) else {
+            panic!("no session");
+        };
+        let handshake = String::from_utf8(opened.body.to_vec()).unwrap();
+        handshake.split('"').nth(3).unwrap().to_owned()
     }
 
     /// Whether somebody who waits has been woken.
@@ -217,20 +231,7 @@ mod tests {
     #[tokio::test]
     async fn a_post_of_many_packets_lets_others_come_in_between() {
         let (server, count) = counting();
-        let Task::Answer(opened) = ask(
-            &server,
-            "GET",
-            "/socket.io/",
-            "EIO=3&transport=polling",
-            false,
-        ) else {
-            panic!("no session");
-        };
-        let sid = String::from_utf8(opened.body.to_vec()).unwrap();
-        let query = format!(
-            "EIO=3&transport=polling&sid={}",
-            sid.split('"').nth(3).unwrap()
-        );
+        let query = format!("EIO=3&transport=polling&sid={}", session(&server));
         let Task::Post(post) = ask(&server, "POST", "/socket.io/", &query, false) else {
             panic!("no POST");
         };
@@ -246,5 +247,46 @@ mod tests {
         let reply = poll_fn(|cx| post.as_mut().poll(cx)).await;
         assert_eq!(reply.status, 200);
         assert_eq!(count.load(Ordering::SeqCst), 2 * TURN_EVENTS + 1);
+    }
+
+    /// What is sent before a GET may be heard of after it, by a thread that has not asked the system since.
+    #[tokio::test]
+    async fn a_get_beside_an_upgrade_waits_until_the_system_has_been_asked() {
+        let server = PeerData::new();
+        let sid = session(&server);
+        let ask = |transport: &str| {
+            let query = format!("EIO=3&transport={transport}&sid={sid}");
+            ask(
+                &server,
+                "GET",
+                "/socket.io/",
+                &query,
+                transport == "websocket",
+            )
+        };
+        let Task::Socket(probe) = ask("websocket") else {
+            panic!("no websocket");
+        };
+        let mut connection = probe.start().unwrap();
+        let says = |connection: &mut Connection, text: &str| {
+            let mut bytes = (!text.is_empty()).then(|| frame(text));
+            run(connection, |buffer| match bytes.take() {
+                Some(bytes) => {
+                    *buffer = bytes;
+                    Poll::Ready(buffer.len())
+                }
+                None => Poll::Pending,
+            });
+        };
+        says(&mut connection, "2probe");
+        let Task::Poll(get) = ask("polling") else {
+            panic!("no GET");
+        };
+        let mut get = pin!(get);
+        let mut cx = Context::from_waker(Waker::noop());
+        says(&mut connection, "");
+        assert!(get.as_mut().poll(&mut cx).is_pending());
+        says(&mut connection, "5");
+        assert_eq!(get.await.status, 400);
     }
 }
